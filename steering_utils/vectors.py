@@ -1,0 +1,167 @@
+"""Steering vectors: what they are, how they are found, saved and loaded."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .activations import Activations
+
+FORMAT = "steering_utils.SteeringVector"
+
+
+@dataclass(frozen=True, eq=False)
+class SteeringVector:
+    """A direction in the residual stream, with the place it belongs to.
+
+    Attributes:
+        values: tensor (d_model,), float32, in the units of the residual stream.
+        layer: the decoder block to whose output it belongs.
+        model: the model's name; empty if unknown.
+        method: how it was found.
+        provenance: what else is known, as strings: revision, pairs, versions.
+
+    Raises:
+        TypeError: `values` is not a floating-point tensor, or `layer` not an int.
+        ValueError: `values` is not one-dimensional, or has NaN or inf in it.
+    """
+
+    values: torch.Tensor
+    layer: int
+    model: str = ""
+    method: str = ""
+    provenance: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        v = self.values
+        if not isinstance(v, torch.Tensor) or not v.is_floating_point():
+            raise TypeError(f"values must be a floating-point tensor, got {type(v).__name__}")
+        if v.ndim != 1 or not len(v):
+            raise ValueError(f"values must have shape (d_model,), got {tuple(v.shape)}")
+        if not torch.isfinite(v).all():
+            raise ValueError(f"the vector has {int((~torch.isfinite(v)).sum())} NaN or inf values")
+        if isinstance(self.layer, bool) or not isinstance(self.layer, int):
+            raise TypeError(f"layer must be an int, got {self.layer!r}")
+        plain = v.detach().to("cpu", torch.float32).as_subclass(torch.Tensor).clone()
+        object.__setattr__(self, "values", plain)
+
+    @property
+    def norm(self) -> float:
+        """The Euclidean length of `values`."""
+        return float(self.values.norm())
+
+    def __mul__(self, factor: float) -> "SteeringVector":
+        return replace(self, values=self.values * factor)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "SteeringVector":
+        return self * -1.0
+
+    def __repr__(self):
+        return (
+            f"SteeringVector(layer={self.layer}, d_model={len(self.values)}, norm={self.norm:.3f}, "
+            f"method={self.method!r}, model={self.model!r})"
+        )
+
+    def save(self, path):
+        """Write a safetensors file: the values, and everything else as its metadata."""
+        about = {"layer": self.layer, "model": self.model, "method": self.method}
+        versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+        about["provenance"] = versions | self.provenance
+        save_file({"values": self.values}, path, {"format": FORMAT, "about": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path) -> "SteeringVector":
+        """Read what `save` wrote. Nothing is unpickled.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a file that `save` wrote, or a damaged one.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no file {str(path)!r}: save a vector there first")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise ValueError("it was not written by SteeringVector.save")
+                return cls(file.get_tensor("values"), **json.loads(metadata["about"]))
+        except (SafetensorError, ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{str(path)!r} is not a saved steering vector: {error}") from error
+
+
+def mean_difference(positive, negative, layer: int) -> SteeringVector:
+    """The mean-difference vector: mean over positive prompts minus mean over negative ones.
+
+    $$ v = \\frac{1}{n_+} \\sum_i h^{(k)}(x_i^+) - \\frac{1}{n_-} \\sum_j h^{(k)}(x_j^-) $$
+
+    Args:
+        positive, negative: what `capture` returned for each side,
+            (n_prompts, n_layers, d_model); plain tensors must hold all layers.
+        layer: the layer k to take it at.
+
+    Returns:
+        A SteeringVector with values (d_model,).
+
+    Raises:
+        TypeError: not tensors, or `layer` not an int.
+        ValueError: no prompts, NaN or inf, different models, layers or widths, or `layer` was not captured.
+
+    Source:
+        Rimsky et al., arXiv 2312.06681; for single pairs Turner et al., arXiv 2308.10248.
+    """
+    sides = []
+    for name, side in (("positive", positive), ("negative", negative)):
+        if not isinstance(side, torch.Tensor):
+            raise TypeError(f"{name} must be what capture() returns, got {type(side).__name__}")
+        if side.ndim != 3 or not len(side):
+            raise ValueError(
+                f"{name} must be (n_prompts, n_layers, d_model), not empty; got {tuple(side.shape)}"
+            )
+        sides.append(side[:, _column(side, layer)].float().mean(0))
+    known = [side for side in (positive, negative) if isinstance(side, Activations)]
+    if len({(a.source["model"], a.layers) for a in known}) > 1 or positive.shape[1:] != negative.shape[1:]:
+        raise ValueError("positive and negative come from different models or layers: capture both alike")
+    provenance = {"n_positive": len(positive), "n_negative": len(negative)}
+    if len(known) == 2:
+        provenance |= known[0].source
+        provenance |= {"positive": positive.prompts, "negative": negative.prompts}
+    return SteeringVector(
+        sides[0] - sides[1],
+        layer,
+        model=provenance.pop("model", ""),
+        method="mean difference",
+        provenance=provenance,
+    )
+
+
+def _column(side, layer) -> int:
+    """Where layer `layer` stands in the activations."""
+    if isinstance(layer, bool) or not isinstance(layer, int):
+        raise TypeError(f"layer must be an int, got {layer!r}")
+    layers = side.layers if isinstance(side, Activations) else tuple(range(side.shape[1]))
+    if layer not in layers:
+        raise ValueError(f"layer {layer} was not captured: choose one of {list(layers)}")
+    return layers.index(layer)
+
+
+def random_directions(like: SteeringVector, n: int, seed: int = 0) -> list[SteeringVector]:
+    """`n` vectors in random directions, each with the norm and the layer of `like`: the control for it.
+
+    A normal sample divided by its length is uniform over directions.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.randn(n, len(like.values), generator=generator)
+    draws = like.norm * draws / draws.norm(dim=1, keepdim=True)
+    return [replace(like, values=row, method=f"random direction, seed {seed}") for row in draws]
+
+
+def cosine(a, b) -> float:
+    """The cosine between two steering vectors or two tensors (d_model,): 1 the same way, 0 at right angles."""
+    a, b = (x.values if isinstance(x, SteeringVector) else x.float() for x in (a, b))
+    return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
