@@ -34,10 +34,12 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
         TypeError, ValueError: as `encode` does; ValueError for a number of seeds that does not fit.
 
     Source:
-        Sampling is the argmax of log-probabilities plus Gumbel noise (Gumbel 1954), which is exact; top-p is from
-        Holtzman et al., arXiv 1904.09751.
+        The argmax of log-probabilities plus Gumbel noise is an exact sample (Gumbel, 1954); top-p
+        is from Holtzman et al., arXiv 1904.09751.
     """
     prompts = check_prompts(prompts)
+    if temperature > 0 and max(options.get("num_beams", 1), options.get("num_return_sequences", 1)) > 1:
+        raise ValueError("beams and several samples at once need temperature=0; to sample, repeat the prompt")
     seeds = range(seed, seed + len(prompts)) if isinstance(seed, int) else list(seed)
     if len(seeds) != len(prompts):
         raise ValueError(f"{len(seeds)} seeds for {len(prompts)} prompts: give one int, or one per prompt")

@@ -23,8 +23,8 @@ def next_token_logits(model, tokenizer, prompts, batch_size=32):
 def logit_difference(logits, tokenizer, positive_words, negative_words):
     """How much more the model leans to positive words than to negative ones at the next token.
 
-    m = logsumexp(z over positive words) - logsumexp(z over negative words), in nats; it is the log of the ratio
-    of the two groups' probabilities.
+    m = logsumexp(z over positive words) - logsumexp(z over negative words), in nats: the log of the
+    ratio of the two groups' probabilities.
 
     Args:
         logits: (n_prompts, n_vocabulary).
@@ -46,8 +46,8 @@ def logit_difference(logits, tokenizer, positive_words, negative_words):
 def sentiment(texts) -> np.ndarray:
     """VADER's compound score of each text, from -1 (negative) to +1 (positive): (n_texts,).
 
-    A word list with rules, made for short informal texts. It knows nothing of the model, and it can be fooled by a
-    text that only repeats words of its list.
+    A word list with rules, made for short informal texts. It knows nothing of the model, and a text
+    that only repeats words of its list can fool it.
 
     Source:
         Hutto & Gilbert, ICWSM 2014.
@@ -60,8 +60,8 @@ def sentiment(texts) -> np.ndarray:
 def continuation_nll(model, tokenizer, prompts, continuations, batch_size=16) -> np.ndarray:
     """How surprising each continuation is to the model: mean negative log-likelihood, nats per token.
 
-    Call it with no steering on, for text that was written under steering: it then measures what the steering cost in
-    fluency. Prompt and continuation are tokenized apart, as generation saw them.
+    Call it with no steering on, for text that was written under steering: it then measures what the
+    steering cost in fluency. Prompt and continuation are tokenized apart, as generation saw them.
 
     Returns:
         (n_prompts,); NaN where a continuation is empty.
@@ -100,7 +100,7 @@ def _nll_of_batch(model, tokenizer, prompts, continuations) -> list[float]:
 
 
 def relative_strength(vector, alpha, norms) -> float:
-    """r = |alpha| * norm(v) / median norm(h) at the vector's layer: how large the push is against what it pushes.
+    """r = |alpha| * norm(v) / median norm(h) at the vector's layer: the push against what it pushes.
 
     Args:
         norms: (n_layers,), from `residual_norms`.

@@ -63,7 +63,7 @@ def load_model(name=None, *, revision=None, device=None, dtype=torch.float32):
         repo = wanted
     if repo == PACKAGED:
         folder, repo, revision = _packaged_folder(), PACKAGED_NAME, _packaged_version()
-    elif os.path.isdir(repo):
+    elif Path(repo).is_dir():
         folder = Path(repo)
     else:
         try:

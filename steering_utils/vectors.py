@@ -162,6 +162,6 @@ def random_directions(like: SteeringVector, n: int, seed: int = 0) -> list[Steer
 
 
 def cosine(a, b) -> float:
-    """The cosine between two steering vectors or two tensors (d_model,): 1 the same way, 0 at right angles."""
+    """The cosine between two vectors or tensors (d_model,): 1 the same way, 0 at right angles."""
     a, b = (x.values if isinstance(x, SteeringVector) else x.float() for x in (a, b))
     return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
