@@ -19,7 +19,7 @@ lint: $(READY)
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
 unit: $(READY)
-	$(BIN)/pytest -q --doctest-modules --ignore tests/test_site.py
+	$(BIN)/pytest -q --ignore tests/test_site.py
 
 notebooks: $(READY)  ## every chapter by nbval
 	$(BIN)/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks

@@ -59,13 +59,6 @@ def packaged():
     return steering_utils.load_model("packaged")
 
 
-@pytest.fixture(autouse=True, scope="session")
-def doctest_names(doctest_namespace, tokenizer):
-    """What the examples in docstrings may use: the public names, torch, a tiny model."""
-    doctest_namespace |= {name: getattr(steering_utils, name) for name in dir(steering_utils)}
-    doctest_namespace |= {"torch": torch, "model": tiny_model("gpt2"), "tokenizer": tokenizer}
-
-
 def hooks_on(model) -> int:
     """How many forward hooks and pre-hooks are left on the model."""
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
