@@ -25,6 +25,8 @@ from .metrics import (
     sentiment,
 )
 from .models import describe, load_model
+from .plots import plot_by_layer, plot_classes, plot_dose_response, plot_token_scores
+from .slider import AlphaSlider
 from .steering import steer
 from .tokens import single_token_ids, token_table
 from .vectors import SteeringVector, cosine, mean_difference, random_directions

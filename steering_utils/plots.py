@@ -1,0 +1,89 @@
+"""The book's figures: one style, one colour for each role, readable to the colour-blind."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+POSITIVE, NEGATIVE, UNSTEERED, CONTROL = "#0072b2", "#d55e00", "#222222", "#8c8c8c"  # after Okabe and Ito
+STYLE = {
+    "figure.figsize": (6.4, 3.6),
+    "figure.dpi": 120,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "savefig.facecolor": "white",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+}
+plt.rcParams.update(STYLE)
+
+
+def plot_by_layer(series, *, title, ylabel, ax=None, log=False):
+    """One line per entry of `series` (a dict of label to (n_layers,) values) against the layer number."""
+    ax = ax or plt.subplots()[1]
+    for (label, values), marker in zip(series.items(), "osD^v", strict=False):
+        ax.plot(_array(values), marker=marker, ms=3.5, lw=1.5, label=label)
+    ax.set(title=title, xlabel="layer (output of decoder block)", ylabel=ylabel)
+    if log:
+        ax.set_yscale("log")
+    if len(series) > 1:
+        ax.legend()
+    return ax
+
+
+def plot_classes(positive, negative, *, ax, held_out=False):
+    """Points (n, 2) of both classes: filled, or, for held-out texts, open."""
+    kind = "held out" if held_out else "pairs"
+    for points, colour, marker, name in (
+        (positive, POSITIVE, "o", "positive"),
+        (negative, NEGATIVE, "s", "negative"),
+    ):
+        points, face = _array(points), "none" if held_out else colour
+        ax.scatter(*points.T, marker=marker, s=34, facecolor=face, edgecolor=colour, label=f"{name}, {kind}")
+    return ax
+
+
+def plot_token_scores(tokens, scores, *, title, xlabel):
+    """One bar per token, from the top down in reading order, coloured by the score's sign."""
+    scores = _array(scores)
+    ax = plt.subplots(figsize=(6.4, 0.6 + 0.28 * len(tokens)))[1]
+    ax.barh(range(len(tokens)), scores, color=np.where(scores >= 0, POSITIVE, NEGATIVE))
+    ax.set_yticks(range(len(tokens)), [repr(token)[1:-1] for token in tokens])
+    ax.invert_yaxis()
+    ax.axvline(0, color=UNSTEERED, lw=0.8)
+    ax.set(title=title, xlabel=xlabel)
+    return ax
+
+
+def plot_dose_response(strengths, series, *, title, ylabel, controls=None, ax=None):
+    """Curves against relative strength, each with its interval, over the controls.
+
+    Args:
+        strengths: (n_strengths,), signed.
+        series: a dict of label to (mean, low, high), each (n_strengths,).
+        controls: (n_controls, n_strengths), drawn thin and grey.
+    """
+    ax = ax or plt.subplots()[1]
+    if controls is not None:
+        lines = ax.plot(strengths, _array(controls).T, color=CONTROL, lw=0.6, alpha=0.6)
+        lines[0].set_label(f"{len(controls)} random directions, equal norm")
+    for (label, curves), colour in zip(series.items(), (POSITIVE, NEGATIVE, UNSTEERED), strict=False):
+        mean, low, high = map(_array, curves)
+        ax.fill_between(strengths, low, high, color=colour, alpha=0.18, lw=0)
+        ax.plot(strengths, mean, color=colour, marker="o", ms=4, label=label)
+    ax.axhline(0, color=UNSTEERED, lw=0.8)
+    ax.axvline(0, color=UNSTEERED, lw=0.8, ls=":")
+    ax.set(title=title, xlabel="relative strength r, with the sign of α", ylabel=ylabel)
+    ax.legend()
+    return ax
+
+
+def _array(values) -> np.ndarray:
+    return values.detach().float().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
