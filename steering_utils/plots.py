@@ -13,6 +13,7 @@ STYLE = {
     "savefig.facecolor": "white",
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.prop_cycle": plt.cycler(color=[POSITIVE, NEGATIVE, "#009e73", "#cc79a7", "#e69f00"]),
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#e6e6e6",
