@@ -40,7 +40,7 @@ def _answer(source):
     return names[re.search(r"^def (\w+)", source, re.MULTILINE).group(1)]
 
 
-@pytest.mark.parametrize(("check", "stub", "solution"), _cells())
+@pytest.mark.parametrize(("check", "stub", "solution"), list(_cells()))
 def test_the_check_tells_right_from_blank_and_wrong(check, stub, solution):
     judge = getattr(exercises, check)
     assert judge(_answer(solution)).passed, judge(_answer(solution))
