@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: book test lint unit notebooks site lab lock clean picture
+.PHONY: book test lint unit notebooks site format lab lock clean picture
 
 book: $(READY)  ## run every chapter on a real model and build the site
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
@@ -27,6 +27,11 @@ notebooks: $(READY)  ## every chapter by nbval
 site: book
 	$(BIN)/pytest -q tests/test_site.py
 
+format: $(READY)  ## put code and chapters into their stored form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
+
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
@@ -44,7 +49,8 @@ $(READY): requirements.txt pyproject.toml
 lock:  ## resolve the environment afresh and write requirements.txt
 	$(PYTHON) -m venv --clear _build/lock
 	_build/lock/bin/pip install --quiet ".[packaged,book,test]"
-	_build/lock/bin/python tools/write_lock.py
+	echo "# The locked environment that builds and tests the book, written by make lock." > requirements.txt
+	_build/lock/bin/pip freeze --exclude steering_utils | grep -v -E "^(nvidia|cuda|triton)" | sed "s/+cpu//" >> requirements.txt
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache
