@@ -110,3 +110,45 @@ def check_median_norm(answer):
     mistakes = [(norms.median(), first_in), (norms.mean(), first_in)]
     _expect(answer(h), norms[:, 1:].median(), "take each position's norm, then the median of them.", mistakes)
     return "One outlier a text no longer decides what strength means."
+
+
+@_check
+def check_projection(answer):
+    """Chapter 2: h (n, d), v (d,) -> the scalar projection of each row on the direction of v, (n,)."""
+    h, v = _random(5, 4), 3 * _random(4, seed=1)
+    wanted = h @ v / v.norm()
+    mistakes = [
+        (h @ v, "this still grows with the length of v: divide v by its norm first."),
+        (wanted / h.norm(dim=1), "this is the cosine: do not divide by the length of h."),
+    ]
+    _expect(answer(h, v), wanted, "multiply each row with v / ‖v‖ and add up.", mistakes)
+    return "The answer is in units of the stream, however long v is."
+
+
+@_check
+def check_explained_share(answer):
+    """Chapter 2: x (n, d) -> the first component's share of the variance, one number."""
+    x = _random(6, 4) + 3
+    squares, raw = (torch.linalg.svdvals(y) ** 2 for y in (x - x.mean(0), x))
+    mistakes = [
+        (raw[0] / raw.sum(), "x is not centred: the first component found the mean, not the spread."),
+        (squares[0].sqrt() / squares.sqrt().sum(), "square the singular values: variance goes with S²."),
+    ]
+    _expect(answer(x), squares[0] / squares.sum(), "centre, take the SVD, then S[0]² over the sum.", mistakes)
+    return "Explained variance is measured around the mean, which is why PCA centres."
+
+
+@_check
+def check_held_out_accuracy(answer):
+    """Chapter 2: positive, negative and both held-out sides, each (n, d) -> accuracy, one number."""
+    positive, negative = torch.tensor([[5.0, 1.0], [7.0, 0.0]]), torch.tensor([[1.0, 0.0], [3.0, 1.0]])
+    held = (
+        torch.tensor([[6.0, 0.0], [3.0, 1.0], [3.0, 2.0]]),
+        torch.tensor([[2.0, 1.0], [1.0, 0.0], [0.0, 3.0]]),
+    )
+    mistakes = [
+        (3 / 6, "the threshold is zero: the stream is nowhere near centred, so take the midpoint."),
+        (6 / 6, "the threshold comes from the held-out sentences: it must not have seen them."),
+    ]
+    _expect(answer(positive, negative, *held), 4 / 6, "compare h @ v with the midpoint @ v.", mistakes)
+    return "Direction and threshold come from the training pairs alone; that is what held-out means."

@@ -15,6 +15,14 @@ WRONG = {  # check: (a plausible wrong answer, a pattern for what the check says
     "check_last_real_position": (lambda mask: mask.sum(1) - 1, "left padding does not"),
     "check_mean_difference": (lambda p, n, k: n[:, k].mean(0) - p[:, k].mean(0), "sign is turned round"),
     "check_median_norm": (lambda h: h.norm(dim=-1).median(), "first position is still in"),
+    "check_projection": (lambda h, v: h @ v, "length of v"),
+    "check_explained_share": (lambda x: (s := torch.linalg.svdvals(x) ** 2)[0] / s.sum(), "not centred"),
+    "check_held_out_accuracy": (
+        lambda p, n, hp, hn: (
+            torch.cat([hp @ (p.mean(0) - n.mean(0)) > 0, hn @ (p.mean(0) - n.mean(0)) < 0]).float().mean()
+        ),
+        "threshold is zero",
+    ),
 }
 
 
