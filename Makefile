@@ -16,7 +16,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
-	$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb
+	$(BIN)/nbstripout --keep-id --keep-count --verify notebooks/*.ipynb
 
 unit: $(READY)
 	$(BIN)/pytest -q --ignore tests/test_site.py
@@ -30,7 +30,7 @@ site: book
 format: $(READY)  ## put code and chapters into their stored form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
+	$(BIN)/nbstripout --keep-id --keep-count notebooks/*.ipynb
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
