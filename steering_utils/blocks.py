@@ -17,7 +17,7 @@ def decoder_blocks(model) -> nn.ModuleList:
 
     Raises:
         TypeError: `model` is not a PyTorch module with a Hugging Face config.
-        ValueError: no such list was found.
+        ValueError: no such list was found, or the model has an encoder.
     """
     if not isinstance(model, nn.Module) or not hasattr(model, "config"):
         raise TypeError(
@@ -25,17 +25,30 @@ def decoder_blocks(model) -> nn.ModuleList:
         )
     n_layers = model.config.get_text_config(decoder=True).num_hidden_layers
     lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
-    if not lists:
+    if not lists or getattr(model.config, "is_encoder_decoder", False):
         raise ValueError(
-            f"{type(model).__name__} has no nn.ModuleList of {n_layers} decoder blocks "
-            "(one for each of config.num_hidden_layers): use a decoder model such as GPT-2 or Llama"
+            f"{type(model).__name__} is no decoder-only model with an nn.ModuleList of {n_layers} blocks "
+            "(config.num_hidden_layers): use a model such as GPT-2 or Llama"
         )
     return lists[0]  # modules() walks from the outside in
+
+
+def decoder(model) -> nn.Module:
+    """The module that runs the blocks, without the language-model head: `transformer` in GPT-2."""
+    blocks = decoder_blocks(model)
+    return next(m for m in model.modules() if any(child is blocks for child in m.children()))
 
 
 def width(model) -> int:
     """d_model, the number of dimensions of the residual stream."""
     return model.config.get_text_config(decoder=True).hidden_size
+
+
+def as_int(value, name="layer") -> int:
+    """`value` as an int, if it is a whole number of any kind (NumPy's too); else a TypeError."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    return operator.index(value)
 
 
 def check_layer(model, layer) -> int:
@@ -45,9 +58,7 @@ def check_layer(model, layer) -> int:
         TypeError: not a whole number.
         ValueError: not one of the model's layers.
     """
-    if isinstance(layer, bool) or not hasattr(layer, "__index__"):
-        raise TypeError(f"layer must be an int, got {layer!r}")
-    layer, n_layers = operator.index(layer), len(decoder_blocks(model))
+    layer, n_layers = as_int(layer), len(decoder_blocks(model))
     if not 0 <= layer < n_layers:
         raise ValueError(
             f"layer {layer} does not exist: this model's layers are 0 to {n_layers - 1}, "
