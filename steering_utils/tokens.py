@@ -1,6 +1,10 @@
 """Text to tokens: one padded batch, the check of a pair's lengths, the id of a word."""
 
+from collections.abc import Iterable
+
 import torch
+
+from .blocks import as_int
 
 
 def encode(tokenizer, prompts, padding_side="right", device="cpu"):
@@ -14,30 +18,50 @@ def encode(tokenizer, prompts, padding_side="right", device="cpu"):
 
     Raises:
         TypeError: a prompt is not a string.
-        ValueError: no prompts, or a prompt with no token in it.
+        ValueError: no prompts, or an empty one.
     """
-    prompts = check_prompts(prompts)
-    ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return pad(tokenizer, token_ids(tokenizer, check_prompts(prompts)), padding_side, device)
+
+
+def token_ids(tokenizer, texts, **options) -> list[list[int]]:
+    """The token ids of each text."""
+    return [tokenizer(text, **options)["input_ids"] for text in texts]
+
+
+def pad_id(tokenizer) -> int:
+    """The id that fills a row up: the padding token's, else the end token's."""
+    return tokenizer.eos_token_id or 0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+
+def pad(tokenizer, ids, padding_side="right", device="cpu"):
+    """Rows of token ids as one batch; returns as `encode` does."""
     shape = (len(ids), max(map(len, ids)))
-    input_ids, mask = torch.full(shape, pad or 0), torch.zeros(shape, dtype=torch.long)
+    input_ids, mask = torch.full(shape, pad_id(tokenizer)), torch.zeros(shape, dtype=torch.long)
     for row, tokens in enumerate(ids):
         real = slice(0, len(tokens)) if padding_side == "right" else slice(shape[1] - len(tokens), None)
         input_ids[row, real], mask[row, real] = torch.tensor(tokens), 1
     return {"input_ids": input_ids.to(device), "attention_mask": mask.to(device)}
 
 
-def check_prompts(prompts) -> list[str]:
+def check_prompts(prompts, name="prompt") -> list[str]:
     """`prompts` as a list of strings, none of them empty; raises as `encode` does."""
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    several = isinstance(prompts, Iterable) and not isinstance(prompts, str)
+    prompts = list(prompts) if several else [prompts]
     if not prompts:
-        raise ValueError("no prompts: give at least one string")
+        raise ValueError(f"no {name}s: give at least one string")
     for i, prompt in enumerate(prompts):
         if not isinstance(prompt, str):
-            raise TypeError(f"prompt {i} must be a string, got {prompt!r}")
+            raise TypeError(f"{name} {i} must be a string, got {prompt!r}")
         if not prompt.strip():
-            raise ValueError(f"prompt {i} is empty ({prompt!r}): every prompt needs some text")
+            raise ValueError(f"{name} {i} is empty ({prompt!r}): every {name} needs some text")
     return prompts
+
+
+def batches(items, size) -> list:
+    """`items` in slices of at most `size`."""
+    if as_int(size, "batch_size") < 1:
+        raise ValueError(f"batch_size must be 1 or more, got {size}")
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def token_table(tokenizer, pairs) -> list[dict]:
@@ -49,46 +73,40 @@ def token_table(tokenizer, pairs) -> list[dict]:
     Returns:
         One row a pair: `positive` and `negative` (lists of token strings), `lengths` (two ints), and
         `same_length`.
-    """
-    rows = []
-    for positive, negative in check_pairs(pairs):
-        ids = [tokenizer(text)["input_ids"] for text in (positive, negative)]
-        rows.append(
-            {
-                "positive": [tokenizer.decode([i]) for i in ids[0]],
-                "negative": [tokenizer.decode([i]) for i in ids[1]],
-                "lengths": (len(ids[0]), len(ids[1])),
-                "same_length": len(ids[0]) == len(ids[1]),
-            }
-        )
-    return rows
-
-
-def check_pairs(pairs) -> list[tuple[str, str]]:
-    """`pairs` as a list of (positive, negative) strings.
 
     Raises:
-        TypeError: a member is not a string.
+        TypeError: a member of a pair is not a string.
         ValueError: no pairs, an entry that is no pair, or an empty string.
     """
-    pairs = list(pairs)
+    pairs, rows = list(pairs), []
     if not pairs:
         raise ValueError("no pairs: give at least one (positive, negative) pair of prompts")
     for i, pair in enumerate(pairs):
-        if isinstance(pair, str) or len(pair) != 2:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise ValueError(f"pair {i} must be (positive, negative), got {pair!r}")
-        check_prompts(pair)
-    return [tuple(pair) for pair in pairs]
+        positive, negative = token_ids(tokenizer, check_prompts(pair, f"pair {i}, prompt"))
+        rows.append(
+            {
+                "positive": [tokenizer.decode([token]) for token in positive],
+                "negative": [tokenizer.decode([token]) for token in negative],
+                "lengths": (len(positive), len(negative)),
+                "same_length": len(positive) == len(negative),
+            }
+        )
+    return rows
 
 
 def single_token_ids(tokenizer, words) -> list[int]:
     """The token id of each word as it stands after a space, which is how it can come next in a text.
 
     Raises:
-        ValueError: a word is more than one token for this tokenizer; the message lists them all.
+        TypeError: a word is not a string.
+        ValueError: no words, an empty one, or one that is more than one token for this tokenizer; the
+            message lists them all.
     """
-    ids = [tokenizer(" " + word, add_special_tokens=False)["input_ids"] for word in check_prompts(words)]
+    words = check_prompts(words, "word")
+    ids = token_ids(tokenizer, [" " + word for word in words], add_special_tokens=False)
     split = [word for word, tokens in zip(words, ids, strict=True) if len(tokens) != 1]
     if split:
         raise ValueError(f"not a single token for this tokenizer: {', '.join(split)}; choose other words")
-    return [tokens[0] for tokens in ids]
+    return [token for (token,) in ids]
