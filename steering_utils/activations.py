@@ -1,13 +1,14 @@
 """Reading activations: the residual stream after each decoder block, by forward hooks."""
 
 import contextlib
+from collections.abc import Iterable
 
 import torch
 from tqdm.auto import tqdm
 
-from .blocks import check_layer, decoder_blocks, residual
+from .blocks import as_int, check_layer, decoder, decoder_blocks, residual
 from .models import identity
-from .tokens import check_prompts, encode
+from .tokens import batches, check_prompts, pad, token_ids
 
 
 class Activations(torch.Tensor):
@@ -53,7 +54,7 @@ def capture(
 
     Args:
         prompts: one string or a sequence of strings.
-        layers: layer numbers, each the output of that decoder block; left out, all of them.
+        layers: one layer number or several, each the output of that decoder block; left out, all.
         positions: "last" for the last token of each prompt, "mean" over its tokens, "all", or a
             position counted from 0 at the prompt's first token (from -1 at its last).
         batch_size: prompts in one forward pass.
@@ -65,7 +66,7 @@ def capture(
         Activations (n_tokens, n_layers, d_model) per prompt.
 
     Raises:
-        TypeError: a prompt is not a string, a layer not an int.
+        TypeError: a prompt is not a string, a layer or position not an int.
         ValueError: no prompts, an empty one, no such layer or position, or a model in training mode.
 
     Example:
@@ -73,33 +74,49 @@ def capture(
         torch.Size([2, 2, 32])
     """
     prompts = check_prompts(prompts)
-    layers = range(len(decoder_blocks(model))) if layers is None else layers
+    every = range(len(decoder_blocks(model)))
+    layers = every if layers is None else layers if isinstance(layers, Iterable) else [layers]
     layers = [check_layer(model, layer) for layer in layers]
     if not layers:
         raise ValueError("no layers: name at least one, or leave `layers` out for all of them")
     if model.training:
         raise ValueError("the model is in training mode, where dropout adds noise: call model.eval()")
-    _check_positions(positions)
-    lengths = [len(tokenizer(prompt)["input_ids"]) for prompt in prompts]
-    by_length = sorted(range(len(prompts)), key=lengths.__getitem__)  # little padding in each batch
-    rows = [None] * len(prompts)
-    for start in tqdm(range(0, len(prompts), batch_size), disable=not progress, desc="capture"):
-        batch = by_length[start : start + batch_size]
-        h, mask = _forward(model, encode(tokenizer, [prompts[i] for i in batch], device=model.device), layers)
-        for i, tokens, real in zip(batch, h, mask.sum(1).tolist(), strict=True):
-            rows[i] = _pick(tokens[:real], positions, prompts[i]).to(device)
+    ids = token_ids(tokenizer, prompts)
+    position = _check_position(positions, prompts, ids)
+    rows, by_length = [None] * len(ids), sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    for batch in tqdm(batches(by_length, batch_size), disable=not progress, desc="capture"):
+        batch = sorted(batch)  # alike in length, so that there is little padding; in the caller's order
+        h = _forward(model, pad(tokenizer, [ids[i] for i in batch], device=model.device), layers)
+        for i, tokens in zip(batch, h, strict=True):
+            tokens = tokens[: len(ids[i])]  # (n_tokens, n_layers, d_model), without the padding
+            row = (
+                tokens if positions == "all" else tokens.mean(0) if positions == "mean" else tokens[position]
+            )
+            rows[i] = row.to(device, copy=True)  # not a view that keeps the whole batch alive
     source = identity(model)
     if positions == "all":
-        return [
-            Activations.of(row, layers, [prompt] * len(row), source)
-            for row, prompt in zip(rows, prompts, strict=True)
-        ]
+        both = zip(rows, prompts, strict=True)
+        return [Activations.of(row, layers, [prompt] * len(row), source) for row, prompt in both]
     return Activations.of(torch.stack(rows), layers, prompts, source)
+
+
+def _check_position(positions, prompts, ids) -> int:
+    """The position to pick from each prompt, if all of them have it."""
+    if isinstance(positions, str) and positions not in ("last", "mean", "all"):
+        raise ValueError(f"positions must be 'last', 'mean', 'all' or an int, got {positions!r}")
+    position = -1 if isinstance(positions, str) else as_int(positions, "positions other than words")
+    for prompt, tokens in zip(prompts, ids, strict=True):
+        if not -len(tokens) <= position < len(tokens):
+            raise ValueError(
+                f"position {position} is outside {prompt!r}, which has {len(tokens)} tokens: "
+                "choose one that every prompt has"
+            )
+    return position
 
 
 @torch.no_grad()
 def _forward(model, inputs, layers):
-    """Residual streams (n_prompts, n_tokens, n_layers, d_model) and the attention mask of one batch."""
+    """The residual streams of one batch: (n_prompts, n_tokens, n_layers, d_model)."""
     found, blocks = {}, decoder_blocks(model)
 
     def keep(layer):
@@ -110,34 +127,13 @@ def _forward(model, inputs, layers):
 
         return hook
 
-    handles = [blocks[layer].register_forward_hook(keep(layer)) for layer in set(layers)]
-    try:
-        with contextlib.suppress(_Done):
-            model.base_model(**inputs, use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with contextlib.ExitStack() as hooks:
+        for layer in set(layers):
+            hooks.callback(blocks[layer].register_forward_hook(keep(layer)).remove)
+        hooks.enter_context(contextlib.suppress(_Done))
+        decoder(model)(**inputs)
     first = found[layers[0]].device  # blocks may lie on several devices
-    return torch.stack([found[k].to(first) for k in layers], dim=2), inputs["attention_mask"]
-
-
-def _check_positions(positions):
-    if isinstance(positions, bool) or not (
-        positions in ("last", "mean", "all") or isinstance(positions, int)
-    ):
-        raise ValueError(f"positions must be 'last', 'mean', 'all' or an int, got {positions!r}")
-
-
-def _pick(tokens, positions, prompt):
-    """From one prompt's (n_tokens, n_layers, d_model), what was asked for."""
-    if positions == "all":
-        return tokens.clone()  # not a view that keeps the whole batch alive
-    if positions == "mean":
-        return tokens.mean(0)
-    position = -1 if positions == "last" else positions
-    if not -len(tokens) <= position < len(tokens):
-        raise ValueError(f"position {position} is outside {prompt!r}, which has {len(tokens)} tokens")
-    return tokens[position].clone()
+    return torch.stack([found[layer].to(first) for layer in layers], dim=2)
 
 
 def residual_norms(model, tokenizer, texts):
