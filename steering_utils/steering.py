@@ -1,10 +1,12 @@
 """The intervention: h' = h + alpha * v, by forward hooks that always come off."""
 
 import contextlib
+import math
+from collections.abc import Iterable
 
 import torch
 
-from .blocks import check_layer, decoder_blocks, residual, width, with_residual
+from .blocks import check_layer, decoder, decoder_blocks, residual, width, with_residual
 from .models import identity, same_model
 from .vectors import SteeringVector
 
@@ -22,17 +24,18 @@ def steer(model, vectors, alpha=1.0, *, positions="all"):
         vectors: a SteeringVector or several, at the same or at different layers.
         alpha: a number for all rows, or one number per row of the batch. Rows that generation expands
             (beams, several samples) keep their prompt's number.
-        positions: where it is added, whether or not a key-value cache is in use:
-            "all" at every position, "prompt" at the prompt's, "new" at generated tokens', "last" at
-            the prompt's last token only.
+        positions: where it is added, whether or not a key-value cache is in use: "all" at every position,
+            "prompt" at the prompt's, "new" at generated tokens', "last" at the prompt's last token only.
+            What is not generated is a prompt: all of a forward pass of one's own without a cache.
 
     Yields:
         The model.
 
     Raises:
         TypeError: not a SteeringVector, or alpha not a number.
-        ValueError: no vectors, alpha not finite, a layer that does not exist, a vector of another width or
-            of another model, or an unknown `positions`. All of these before any hook is placed.
+        ValueError: no vectors, alpha not finite or too large for the model's dtype, a layer that does not
+            exist, a vector of another width or of another model, or an unknown `positions`: all before any
+            hook is placed. During the block: as many alphas as do not fit the batch.
 
     Source:
         Turner et al., arXiv 2308.10248; Rimsky et al., arXiv 2312.06681.
@@ -42,30 +45,36 @@ def steer(model, vectors, alpha=1.0, *, positions="all"):
         >>> with steer(model, vector, alpha=2.0):
         ...     text = generate(model, tokenizer, ["I am"], max_new_tokens=3)
     """
-    vectors = [vectors] if isinstance(vectors, SteeringVector) else list(vectors)
+    vectors = list(vectors) if isinstance(vectors, Iterable) else [vectors]
     if not vectors:
         raise ValueError("no vectors: give at least one SteeringVector")
+    rows = _check_alpha(alpha)
     for vector in vectors:
         check_vector(model, vector)
-    rows = _check_alpha(alpha)
+        if not (rows.abs().max() * vector.values).to(model.dtype).isfinite().all():
+            raise ValueError(
+                f"alpha {alpha!r} times the vector overflows {model.dtype}: choose a smaller one"
+            )
     if positions not in POSITIONS:
         raise ValueError(f"positions must be one of {', '.join(POSITIONS)}; got {positions!r}")
-    span = _Span(positions)
-    blocks = decoder_blocks(model)
+    span, blocks = _Span(positions, rows), decoder_blocks(model)
     with contextlib.ExitStack() as hooks:
-        if positions != "all":
-            handle = model.base_model.register_forward_pre_hook(span.observe, with_kwargs=True)
-            hooks.callback(handle.remove)
-        for vector in vectors:
-            handle = blocks[vector.layer].register_forward_hook(_adder(vector, rows, span))
-            hooks.callback(handle.remove)
+        if rows.ndim or positions != "all":
+            watch = decoder(model).register_forward_pre_hook(span.observe, with_kwargs=True)
+            hooks.callback(watch.remove)
+        for vector in vectors:  # first among the hooks, so that all others see the steered state
+            adder = blocks[vector.layer].register_forward_hook(_adder(vector, rows, span), prepend=True)
+            hooks.callback(adder.remove)
         yield model
 
 
 def check_vector(model, vector):
     """Refuse what cannot be added to this model's residual stream; raises as `steer` does."""
     if not isinstance(vector, SteeringVector):
-        raise TypeError(f"expected a SteeringVector, got {type(vector).__name__}: wrap it with its layer")
+        raise TypeError(
+            f"expected a SteeringVector, got {type(vector).__name__}: make one of a tensor and its layer, "
+            "SteeringVector(values, layer)"
+        )
     check_layer(model, vector.layer)
     if len(vector.values) != width(model):
         raise ValueError(
@@ -79,14 +88,15 @@ def check_vector(model, vector):
 
 def _check_alpha(alpha) -> torch.Tensor:
     """alpha as a float32 tensor, () or (n_rows,)."""
+    wanted = "alpha must be a number such as 1.0, or one number per row of the batch"
     try:
         rows = torch.as_tensor(alpha, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"alpha must be a number or one number per row, got {alpha!r}") from error
+        raise TypeError(f"{wanted}; got {alpha!r}") from error
     if rows.ndim > 1 or not rows.numel():
-        raise ValueError(f"alpha must be a number or one number per row, got shape {tuple(rows.shape)}")
+        raise ValueError(f"{wanted}; got shape {tuple(rows.shape)}")
     if not torch.isfinite(rows).all():
-        raise ValueError(f"alpha must be finite, got {alpha!r}")
+        raise ValueError(f"{wanted}, and finite; got {alpha!r}")
     return rows
 
 
@@ -97,10 +107,6 @@ def _adder(vector, rows, span):
         h = residual(output)  # (n_rows, n_tokens, d_model)
         scale = rows.to(h.device)
         if scale.ndim:
-            if len(h) % len(scale):
-                raise ValueError(
-                    f"alpha has {len(scale)} rows, the batch {len(h)}: give one alpha per prompt"
-                )
             scale = scale.repeat_interleave(len(h) // len(scale))[:, None, None]
         added = (scale * vector.values.to(h.device)).to(h.dtype)  # (d_model,) or (n_rows, 1, d_model)
         if span.mask is not None:
@@ -113,37 +119,47 @@ def _adder(vector, rows, span):
 class _Span:
     """Which columns of the running forward pass get the vector: `mask` (n_rows, n_tokens), or None for all.
 
-    Positions are counted across the key-value cache: the first pass is the prompt, and a pass that
-    continues it, from the cache or by starting over with the same tokens, is generation.
+    Columns are counted across the key-value cache. A pass that starts before the prompt's end is a new
+    prompt, unless generation without a cache starts over with one more token.
     """
 
-    def __init__(self, positions):
-        self.positions, self.mask, self.prompt, self.last = positions, None, None, None
+    def __init__(self, positions, alpha):
+        self.positions, self.alpha, self.mask = positions, alpha, None
+        self.prompt, self.last = None, None  # (n_rows, n_tokens) and its last real column, (n_rows, 1)
+        self.end, self.length = math.inf, 0  # of the prompt; of the pass before
 
     def observe(self, module, args, kwargs):
         """A forward pre-hook: look at the coming pass before the blocks run."""
-        ids = kwargs.get("input_ids", args[0] if args else None)
-        if ids is None:
-            raise ValueError(f"positions={self.positions!r} needs input_ids: embeddings show no prompt")
+        tokens = kwargs.get("input_ids", args[0] if args else None)
+        tokens = kwargs["inputs_embeds"] if tokens is None else tokens
         cache = kwargs.get("past_key_values")
-        seen = cache.get_seq_length() if cache is not None else 0
-        if not seen and not self._continues(ids):
-            mask = kwargs.get("attention_mask")
-            mask = torch.ones_like(ids) if mask is None or mask.ndim != 2 else mask
-            self.prompt, self.last = ids, _last_real(mask)
-        column = seen + torch.arange(ids.shape[1], device=ids.device)[None]  # absolute positions
-        inside = column < self.prompt.shape[1]
-        last = self.last.repeat_interleave(len(ids) // len(self.last))[:, None]
-        chosen = {"prompt": inside, "new": ~inside, "last": column == last}[self.positions]
-        self.mask = chosen.expand(len(ids), -1)
+        seen = int(cache.get_seq_length()) if cache is not None else 0
+        starts_over = cache is None and kwargs.get("use_cache") is False and self._continues(tokens)
+        if seen < self.end and not starts_over:
+            self._begin(tokens, seen, kwargs.get("attention_mask"))
+        self.length = seen + tokens.shape[1]
+        if self.positions != "all":
+            column = torch.arange(seen, self.length, device=tokens.device)[None]
+            last = self.last.repeat_interleave(len(tokens) // len(self.last), dim=0)
+            inside, at_last = column < self.end, column == last
+            chosen = {"prompt": inside, "new": ~inside, "last": at_last}[self.positions]
+            self.mask = chosen.expand(len(tokens), -1)
 
-    def _continues(self, ids) -> bool:
-        if self.prompt is None or ids.shape[1] <= (n := self.prompt.shape[1]) or len(ids) % len(self.prompt):
-            return False
-        return torch.equal(ids[:, :n], self.prompt.repeat_interleave(len(ids) // len(self.prompt), dim=0))
+    def _begin(self, tokens, seen, mask):
+        """Take the pass for a prompt, if one alpha per prompt fits it: expanded rows are equal at first."""
+        if self.alpha.ndim:
+            copies, rest = divmod(len(tokens), len(self.alpha))
+            if rest or not torch.equal(tokens, tokens[::copies].repeat_interleave(copies, dim=0)):
+                raise ValueError(
+                    f"alpha has {len(self.alpha)} values, the batch {len(tokens)} rows: give one number for "
+                    "all rows, or one per prompt with all prompts in one batch"
+                )
+        self.prompt, self.end = tokens, seen + tokens.shape[1]
+        if not isinstance(mask, torch.Tensor) or mask.ndim != 2:
+            mask = torch.ones(len(tokens), self.end, device=tokens.device)
+        self.last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1, keepdim=True)
 
-
-def _last_real(mask) -> torch.Tensor:
-    """The column of each row's last real token, for padding on either side: (n_rows,)."""
-    columns = torch.arange(mask.shape[1], device=mask.device)
-    return (mask * columns).argmax(dim=1)
+    def _continues(self, tokens) -> bool:
+        """Whether it is the pass before with one more token; beams may have changed places meanwhile."""
+        grown = self.prompt is not None and tokens.shape[1] == self.length + 1
+        return grown and torch.equal(tokens[:, : self.end], self.prompt)
