@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .activations import Activations
+from .blocks import as_int
 
 FORMAT = "steering_utils.SteeringVector"
 
@@ -23,10 +24,11 @@ class SteeringVector:
         layer: the decoder block to whose output it belongs.
         model: the model's name; empty if unknown.
         method: how it was found.
-        provenance: what else is known, as strings: revision, pairs, versions.
+        provenance: what else is known, as JSON keeps it: revision, prompts, library versions.
 
     Raises:
-        TypeError: `values` is not a floating-point tensor, or `layer` not an int.
+        TypeError: `values` is not a floating-point tensor, `layer` not an int, or the rest not text and a
+            dict that JSON can keep.
         ValueError: `values` is not one-dimensional, or has NaN or inf in it.
     """
 
@@ -39,15 +41,20 @@ class SteeringVector:
     def __post_init__(self):
         v = self.values
         if not isinstance(v, torch.Tensor) or not v.is_floating_point():
-            raise TypeError(f"values must be a floating-point tensor, got {type(v).__name__}")
+            kind = v.dtype if isinstance(v, torch.Tensor) else type(v).__name__
+            raise TypeError(f"values must be a floating-point tensor, got {kind}: convert it first")
         if v.ndim != 1 or not len(v):
             raise ValueError(f"values must have shape (d_model,), got {tuple(v.shape)}")
-        if not torch.isfinite(v).all():
-            raise ValueError(f"the vector has {int((~torch.isfinite(v)).sum())} NaN or inf values")
-        if isinstance(self.layer, bool) or not isinstance(self.layer, int):
-            raise TypeError(f"layer must be an int, got {self.layer!r}")
+        if bad := int((~torch.isfinite(v)).sum()):
+            raise ValueError(f"the vector has {bad} NaN or inf values: look for them in its activations")
+        for name, kind in (("model", str), ("method", str), ("provenance", dict)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
         plain = v.detach().to("cpu", torch.float32).as_subclass(torch.Tensor).clone()
-        object.__setattr__(self, "values", plain)
+        versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+        provenance = json.loads(json.dumps(versions | self.provenance))  # a copy, and what a file gives back
+        for name, value in (("values", plain), ("layer", as_int(self.layer)), ("provenance", provenance)):
+            object.__setattr__(self, name, value)
 
     @property
     def norm(self) -> float:
@@ -70,9 +77,7 @@ class SteeringVector:
 
     def save(self, path):
         """Write a safetensors file: the values, and everything else as its metadata."""
-        about = {"layer": self.layer, "model": self.model, "method": self.method}
-        versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-        about["provenance"] = versions | self.provenance
+        about = {name: getattr(self, name) for name in ("layer", "model", "method", "provenance")}
         save_file({"values": self.values}, path, {"format": FORMAT, "about": json.dumps(about)})
 
     @classmethod
@@ -115,39 +120,37 @@ def mean_difference(positive, negative, layer: int) -> SteeringVector:
     Source:
         Rimsky et al., arXiv 2312.06681; for single pairs Turner et al., arXiv 2308.10248.
     """
-    sides = []
     for name, side in (("positive", positive), ("negative", negative)):
         if not isinstance(side, torch.Tensor):
-            raise TypeError(f"{name} must be what capture() returns, got {type(side).__name__}")
+            raise TypeError(f"{name} must be a tensor as capture() returns it, got {type(side).__name__}")
         if side.ndim != 3 or not len(side):
             raise ValueError(
-                f"{name} must be (n_prompts, n_layers, d_model), not empty; got {tuple(side.shape)}"
+                f"{name} must be (n_prompts, n_layers, d_model), and not empty; got {_about(side)}"
             )
-        sides.append(side[:, _column(side, layer)].float().mean(0))
     known = [side for side in (positive, negative) if isinstance(side, Activations)]
-    if len({(a.source["model"], a.layers) for a in known}) > 1 or positive.shape[1:] != negative.shape[1:]:
-        raise ValueError("positive and negative come from different models or layers: capture both alike")
+    apart = len(known) == 2 and (positive.layers, positive.source) != (negative.layers, negative.source)
+    if apart or positive.shape[1:] != negative.shape[1:]:
+        raise ValueError(
+            f"positive is {_about(positive)}, negative {_about(negative)}: "
+            "capture both from one model at the same layers"
+        )
+    layers = known[0].layers if known else range(positive.shape[1])
+    if (layer := as_int(layer)) not in layers:
+        raise ValueError(f"layer {layer} was not captured: choose one of {list(layers)}")
+    positive_mean, negative_mean = (
+        side[:, layers.index(layer)].float().mean(0) for side in (positive, negative)
+    )
     provenance = {"n_positive": len(positive), "n_negative": len(negative)}
     if len(known) == 2:
-        provenance |= known[0].source
-        provenance |= {"positive": positive.prompts, "negative": negative.prompts}
-    return SteeringVector(
-        sides[0] - sides[1],
-        layer,
-        model=provenance.pop("model", ""),
-        method="mean difference",
-        provenance=provenance,
-    )
+        provenance |= positive.source | {"positive": positive.prompts, "negative": negative.prompts}
+    name = provenance.pop("model", "")
+    return SteeringVector(positive_mean - negative_mean, layer, name, "mean difference", provenance)
 
 
-def _column(side, layer) -> int:
-    """Where layer `layer` stands in the activations."""
-    if isinstance(layer, bool) or not isinstance(layer, int):
-        raise TypeError(f"layer must be an int, got {layer!r}")
-    layers = side.layers if isinstance(side, Activations) else tuple(range(side.shape[1]))
-    if layer not in layers:
-        raise ValueError(f"layer {layer} was not captured: choose one of {list(layers)}")
-    return layers.index(layer)
+def _about(side) -> str:
+    """The shape of activations and, if they know it, where they come from."""
+    where = f" at layers {list(side.layers)} of {side.source}" if isinstance(side, Activations) else ""
+    return f"{tuple(side.shape)}{where}"
 
 
 def random_directions(like: SteeringVector, n: int, seed: int = 0) -> list[SteeringVector]:
@@ -162,6 +165,12 @@ def random_directions(like: SteeringVector, n: int, seed: int = 0) -> list[Steer
 
 
 def cosine(a, b) -> float:
-    """The cosine between two vectors or tensors (d_model,): 1 the same way, 0 at right angles."""
+    """The cosine between two vectors or tensors (d_model,): 1 the same way, 0 at right angles.
+
+    Raises:
+        ValueError: not two one-dimensional tensors of one width.
+    """
     a, b = (x.values if isinstance(x, SteeringVector) else x.float() for x in (a, b))
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(f"got shapes {tuple(a.shape)} and {tuple(b.shape)}: both must be (d_model,)")
     return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
