@@ -1,14 +1,15 @@
 """Text from the model: sampled with seeds of one's own, so that two strengths can share their luck."""
 
-import torch
-from transformers import (
-    LogitsProcessor,
-    LogitsProcessorList,
-    TemperatureLogitsWarper,
-    TopPLogitsWarper,
-)
+from collections.abc import Iterable
 
-from .tokens import check_prompts, encode
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+from .blocks import as_int
+from .tokens import check_prompts, encode, pad_id
+
+# Over what the model's own generation_config may bring: it must neither warn nor change the distribution.
+NEUTRAL = {"temperature": 1.0, "top_p": 1.0, "top_k": 50, "repetition_penalty": 1.0}
 
 
 @torch.no_grad()
@@ -31,32 +32,34 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
         A list with each prompt's continuation, without the prompt.
 
     Raises:
-        TypeError, ValueError: as `encode` does; ValueError for a number of seeds that does not fit.
+        TypeError: a prompt is not a string, a seed not an int.
+        ValueError: no prompts, an empty one, a temperature below 0, a number of seeds that does not fit, or
+            beams while sampling.
 
     Source:
         The argmax of log-probabilities plus Gumbel noise is an exact sample (Gumbel, 1954); top-p
         is from Holtzman et al., arXiv 1904.09751.
     """
     prompts = check_prompts(prompts)
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"temperature must be 0 (greedy) or more, got {temperature!r}")
     if temperature > 0 and max(options.get("num_beams", 1), options.get("num_return_sequences", 1)) > 1:
         raise ValueError("beams and several samples at once need temperature=0; to sample, repeat the prompt")
-    seeds = range(seed, seed + len(prompts)) if isinstance(seed, int) else list(seed)
+    seeds = seed if isinstance(seed, Iterable) else range(as_int(seed, "seed"), as_int(seed) + len(prompts))
+    seeds = [as_int(one, "seed") for one in seeds]
     if len(seeds) != len(prompts):
         raise ValueError(f"{len(seeds)} seeds for {len(prompts)} prompts: give one int, or one per prompt")
     inputs = encode(tokenizer, prompts, padding_side="left", device=model.device)
+    n_tokens = inputs["input_ids"].shape[1]
     if temperature > 0:
-        noise = GumbelNoise(seeds, start=inputs["input_ids"].shape[1])
-        warpers = [TemperatureLogitsWarper(float(temperature)), TopPLogitsWarper(top_p), noise]
-        options["logits_processor"] = LogitsProcessorList(warpers)
-    output = model.generate(
-        **inputs,
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
-        **options,
+        sample = [TemperatureLogitsWarper(float(temperature)), TopPLogitsWarper(top_p)]
+        sample.append(GumbelNoise(seeds, start=n_tokens))
+        options["logits_processor"] = LogitsProcessorList([*options.get("logits_processor", []), *sample])
+    fixed = {"max_new_tokens": max_new_tokens, "pad_token_id": pad_id(tokenizer)}
+    output = model.generate(**inputs, do_sample=False, **NEUTRAL | fixed | options)
+    return tokenizer.batch_decode(
+        output[:, n_tokens:], skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
-    new = output[:, inputs["input_ids"].shape[1] :]
-    return tokenizer.batch_decode(new, skip_special_tokens=True)
 
 
 class GumbelNoise(LogitsProcessor):
@@ -72,5 +75,5 @@ class GumbelNoise(LogitsProcessor):
 
     @staticmethod
     def _draw(seed, step, n):
-        generator = torch.Generator().manual_seed(1_000_003 * seed + step)
+        generator = torch.Generator().manual_seed((1_000_003 * seed + step) % 2**63)
         return -torch.empty(n).exponential_(generator=generator).log()
