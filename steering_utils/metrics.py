@@ -1,22 +1,22 @@
 """Measuring what steering did: tone, fluency, strength, and how sure one can be."""
 
+from collections import Counter
+
 import numpy as np
-import scipy.stats
 import torch
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from .tokens import check_prompts, encode, single_token_ids
+from .tokens import batches, check_prompts, encode, pad, single_token_ids, token_ids
 
 
 @torch.no_grad()
 def next_token_logits(model, tokenizer, prompts, batch_size=32):
     """The logits of the token after each prompt: (n_prompts, n_vocabulary), float32 on the CPU."""
-    prompts, rows = check_prompts(prompts), []
-    for start in range(0, len(prompts), batch_size):
-        inputs = encode(tokenizer, prompts[start : start + batch_size], device=model.device)
+    rows = []
+    for batch in batches(check_prompts(prompts), batch_size):
+        inputs = encode(tokenizer, batch, device=model.device)
         last = inputs["attention_mask"].sum(1) - 1  # padding is on the right
-        logits = model(**inputs, use_cache=False).logits
-        rows.append(logits[torch.arange(len(last)), last].float().cpu())
+        rows.append(model(**inputs).logits[range(len(batch)), last].float().cpu())
     return torch.cat(rows)
 
 
@@ -34,13 +34,15 @@ def logit_difference(logits, tokenizer, positive_words, negative_words):
         Tensor (n_prompts,).
 
     Raises:
-        ValueError: a word is more than one token, or stands on both sides.
+        TypeError: a word is not a string.
+        ValueError: no words, one that is more than one token, or one that is there twice.
     """
-    both = set(positive_words) & set(negative_words)
-    if both:
-        raise ValueError(f"on both sides: {', '.join(sorted(both))}; a word can have one sign only")
-    positive, negative = (single_token_ids(tokenizer, words) for words in (positive_words, negative_words))
-    return logits[:, positive].logsumexp(1) - logits[:, negative].logsumexp(1)
+    groups = [check_prompts(words, "word") for words in (positive_words, negative_words)]
+    counts = Counter(word for words in groups for word in words)
+    if twice := [word for word, n in counts.items() if n > 1]:
+        raise ValueError(f"more than once: {', '.join(twice)}; give each word once, on one side")
+    positive, negative = (logits[:, single_token_ids(tokenizer, words)].logsumexp(1) for words in groups)
+    return positive - negative
 
 
 def sentiment(texts) -> np.ndarray:
@@ -53,6 +55,7 @@ def sentiment(texts) -> np.ndarray:
         Hutto & Gilbert, ICWSM 2014.
     """
     judge = SentimentIntensityAnalyzer()
+    texts = [texts] if isinstance(texts, str) else texts
     return np.array([judge.polarity_scores(text)["compound"] for text in texts])
 
 
@@ -69,34 +72,22 @@ def continuation_nll(model, tokenizer, prompts, continuations, batch_size=16) ->
     Raises:
         ValueError: not one continuation per prompt.
     """
-    prompts, continuations = check_prompts(prompts), list(continuations)
+    prompts = check_prompts(prompts)
+    continuations = [continuations] if isinstance(continuations, str) else list(continuations)
     if len(prompts) != len(continuations):
         raise ValueError(f"{len(continuations)} continuations for {len(prompts)} prompts: give one each")
+    heads = token_ids(tokenizer, prompts)
+    tails = token_ids(tokenizer, continuations, add_special_tokens=False)
     result = []
-    for start in range(0, len(prompts), batch_size):
-        rows = slice(start, start + batch_size)
-        result += _nll_of_batch(model, tokenizer, prompts[rows], continuations[rows])
+    for batch in batches(list(zip(heads, tails, strict=True)), batch_size):
+        inputs = pad(tokenizer, [head + tail for head, tail in batch], device=model.device)
+        logits = (
+            model(**inputs).logits[:, :-1].float().transpose(1, 2)
+        )  # what each token but the last predicts
+        nll = torch.nn.functional.cross_entropy(logits, inputs["input_ids"][:, 1:], reduction="none")
+        for row, (head, tail) in zip(nll, batch, strict=True):
+            result.append(float(row[len(head) - 1 : len(head) + len(tail) - 1].mean()))
     return np.array(result)
-
-
-def _nll_of_batch(model, tokenizer, prompts, continuations) -> list[float]:
-    heads = [tokenizer(text)["input_ids"] for text in prompts]
-    tails = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in continuations]
-    longest = max(len(h) + len(t) for h, t in zip(heads, tails, strict=True))
-    ids, scored = torch.zeros(len(heads), longest, dtype=torch.long), torch.zeros(len(heads), longest)
-    mask = torch.zeros_like(ids)
-    for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
-        n = len(head) + len(tail)
-        ids[row, :n], mask[row, :n] = torch.tensor(head + tail), 1
-        scored[row, len(head) : n] = 1
-    logits = model(
-        input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
-    ).logits
-    nll = torch.nn.functional.cross_entropy(
-        logits[:, :-1].float().transpose(1, 2), ids[:, 1:].to(logits.device), reduction="none"
-    ).cpu()  # (n_prompts, longest - 1)
-    scored = scored[:, 1:]
-    return ((nll * scored).sum(1) / scored.sum(1)).tolist()
 
 
 def relative_strength(vector, alpha, norms) -> float:
@@ -109,9 +100,13 @@ def relative_strength(vector, alpha, norms) -> float:
 
 
 def alpha_for(vector, strength, norms) -> float:
-    """The alpha whose relative strength is `strength`, with its sign: the inverse of `relative_strength`."""
+    """The alpha whose relative strength is `strength`, with its sign: the inverse of `relative_strength`.
+
+    Raises:
+        ValueError: the vector is zero.
+    """
     if vector.norm == 0:
-        raise ValueError("the vector is zero: it has no direction, so no alpha gives it a strength")
+        raise ValueError(f"{vector!r} is zero: it has no direction, so no alpha gives it a strength")
     return strength * float(norms[vector.layer]) / vector.norm
 
 
@@ -121,12 +116,13 @@ def bootstrap_interval(values, confidence=0.95, seed=0) -> tuple[float, float]:
     Resample what was drawn independently: prompts, with the generations of one prompt averaged first.
 
     Raises:
-        ValueError: fewer than two values, or a value that is not finite.
+        ValueError: fewer than two values, a value that is not finite, or a confidence outside 0 to 1.
     """
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
-        raise ValueError("values must be two or more finite numbers, one per prompt")
-    result = scipy.stats.bootstrap(
-        (values,), np.mean, confidence_level=confidence, n_resamples=10_000, method="percentile", rng=seed
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+        raise ValueError(f"values must be two or more finite numbers, one per prompt; got {values}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, such as 0.95; got {confidence!r}")
+    means = np.random.default_rng(seed).choice(values, (10_000, len(values))).mean(axis=1)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
