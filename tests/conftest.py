@@ -1,34 +1,52 @@
 """Small models with random weights for mechanics, and the packaged model for what must hold on a real one."""
 
+import contextlib
 import importlib.util
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2TokenizerFast, LlamaConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2TokenizerFast
 
 import steering_utils
+from steering_utils import SteeringVector, decoder_blocks
 
-TINY = {  # 4 blocks of width 32, with GPT-2's vocabulary
-    "gpt2": GPT2Config(n_layer=4, n_embd=32, n_head=4),
-    "llama": LlamaConfig(
-        num_hidden_layers=4,
-        hidden_size=32,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=64,
-        vocab_size=50257,
-        bos_token_id=50256,
-        eos_token_id=50256,
-    ),
+torch.set_num_threads(1)  # several only wait for each other here; on a busy machine that is ten times slower
+
+SMALL = {  # 4 blocks of width 32, with GPT-2's vocabulary
+    "num_hidden_layers": 4,
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "vocab_size": 50257,
+    "bos_token_id": 50256,
+    "eos_token_id": 50256,
+    "initializer_range": 0.3,  # large, so that what a token does depends on those before it
 }
+ROTARY = SMALL | {"num_key_value_heads": 2, "intermediate_size": 64}
+TINY = {"gpt2": SMALL, "llama": ROTARY}  # one of each style
+FAMILIES = TINY | {
+    "gpt_neo": SMALL | {"num_layers": 4, "num_heads": 4, "attention_types": [[["global", "local"], 2]]},
+    "gpt_neox": SMALL | {"intermediate_size": 64},
+    "opt": SMALL | {"ffn_dim": 64, "word_embed_proj_dim": 32, "init_std": 0.3},
+    "mistral": ROTARY,
+    "qwen2": ROTARY,
+    "gemma2": ROTARY | {"head_dim": 8},
+}
+
+PROMPTS = [
+    "I am",
+    "The weather in the mountains is",
+    "She said",
+    "My experience was wonderful today, and so",
+    "No",
+]
 
 
 def tiny_model(family: str):
     """A model of that family with random weights, the same at each call."""
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(TINY[family]).eval()
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **FAMILIES[family])).eval()
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +77,26 @@ def packaged():
     return steering_utils.load_model("packaged")
 
 
+def block_outputs(model, ids):
+    """What each block returns for one prompt's ids, by a hook set here: (n_layers, n_tokens, d_model)."""
+    seen = []
+    with contextlib.ExitStack() as stack:
+        for block in decoder_blocks(model):
+            keep = block.register_forward_hook(
+                lambda m, a, output: seen.append(output[0] if isinstance(output, tuple) else output)
+            )
+            stack.callback(keep.remove)
+        with torch.no_grad():
+            model(torch.tensor([ids]))
+    return torch.cat(seen)
+
+
 def hooks_on(model) -> int:
     """How many forward hooks and pre-hooks are left on the model."""
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def some_vector(layer=1, seed=0, width=32, norm=5.0) -> SteeringVector:
+    """A vector that is long beside the tiny models' residual streams."""
+    values = torch.randn(width, generator=torch.Generator().manual_seed(seed))
+    return SteeringVector(norm * values / values.norm(), layer)

@@ -1,0 +1,288 @@
+"""Wrong input is refused with what was wrong and what to do, and leaves no hook behind."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import PROMPTS, hooks_on, some_vector, tiny_model
+from transformers import AutoModel, T5Config
+
+from steering_utils import (
+    Activations,
+    SteeringVector,
+    alpha_for,
+    bootstrap_interval,
+    capture,
+    continuation_nll,
+    cosine,
+    generate,
+    logit_difference,
+    mean_difference,
+    next_token_logits,
+    residual_norms,
+    single_token_ids,
+    steer,
+    token_table,
+)
+
+NAN, INF = float("nan"), float("inf")
+ONES, SIDE, LOGITS = torch.ones(32), torch.ones(3, 4, 32), torch.zeros(1, 50257)
+
+
+def activations(layers=range(4), model="a/model"):
+    return Activations.of(SIDE.clone(), layers, "xyz", {"model": model, "revision": ""})
+
+
+def steered(vectors=None, alpha=1.0, **options):
+    """A forward pass of two prompts under `steer`."""
+
+    def run(m, t):
+        with steer(m, some_vector() if vectors is None else vectors, alpha, **options):
+            m(torch.tensor([[5, 6], [7, 8]]))
+
+    return run
+
+
+def steered_in_batches(m, t):
+    with steer(m, some_vector(), [1.0, 2.0, 3.0]):
+        next_token_logits(m, t, ["I am", "She was", "He said"], batch_size=2)
+
+
+VALUE_ERRORS = {  # message: calls of (model, tokenizer) that give it
+    # texts
+    "no prompts: give at least one string": [
+        lambda m, t: capture(m, t, []),
+        lambda m, t: generate(m, t, ()),
+        lambda m, t: next_token_logits(m, t, []),
+        lambda m, t: residual_norms(m, t, []),
+        lambda m, t: continuation_nll(m, t, [], []),
+    ],
+    r"prompt 0 is empty \('.*'\): every prompt needs some text": [
+        lambda m, t: capture(m, t, ""),
+        lambda m, t: generate(m, t, "  "),
+        lambda m, t: next_token_logits(m, t, ["\n", "I am"]),
+    ],
+    "every text is a single token: give texts": [lambda m, t: residual_norms(m, t, ["I", "No"])],
+    "no pairs: give at least one .positive, negative. pair": [lambda m, t: token_table(t, [])],
+    "pair 0 must be .positive, negative., got 'ab'": [lambda m, t: token_table(t, ["ab"])],
+    "pair 1 must be .positive, negative., got 7": [lambda m, t: token_table(t, [("good", "bad"), 7])],
+    "pair 0 must be .* got .'a', 'b', 'c'.": [lambda m, t: token_table(t, [("a", "b", "c")])],
+    "pair 0, prompt 1 is empty .' '.": [lambda m, t: token_table(t, [("good", " ")])],
+    "2 continuations for 1 prompts: give one each": [lambda m, t: continuation_nll(m, t, "I am", ["a", "b"])],
+    # layers, positions, batches
+    "layer 4 does not exist: this model's layers are 0 to 3": [
+        lambda m, t: capture(m, t, PROMPTS, layers=[0, 4]),
+        steered(some_vector(4)),
+    ],
+    "layer -1 does not exist: this model's layers are 0 to 3": [
+        lambda m, t: capture(m, t, PROMPTS, layers=[-1]),
+        steered([some_vector(0), some_vector(-1)]),
+    ],
+    "no layers: name at least one, or leave `layers` out": [lambda m, t: capture(m, t, PROMPTS, layers=[])],
+    "layer 4 was not captured: choose one of .0, 1, 2, 3.": [lambda m, t: mean_difference(SIDE, SIDE, 4)],
+    "layer 1 was not captured: choose one of .0, 2, 4, 6.": [
+        lambda m, t: mean_difference(activations([0, 2, 4, 6]), SIDE, 1)
+    ],
+    "position 1 is outside 'No', which has 1 tokens: choose one that every prompt has": [
+        lambda m, t: capture(m, t, ["The weather", "No"], positions=1)
+    ],
+    "position -2 is outside 'No'": [lambda m, t: capture(m, t, ["The weather", "No"], positions=-2)],
+    "'last', 'mean', 'all' or an int, got 'first'": [lambda m, t: capture(m, t, "No", positions="first")],
+    "positions must be one of all, prompt, new, last; got 'first'": [steered(positions="first")],
+    "positions must be one of all, prompt, new, last; got 3": [steered(positions=3)],
+    "batch_size must be 1 or more, got 0": [
+        lambda m, t: capture(m, t, PROMPTS, batch_size=0),
+        lambda m, t: next_token_logits(m, t, PROMPTS, batch_size=0),
+        lambda m, t: continuation_nll(m, t, "I am", " happy", batch_size=0),
+    ],
+    # models and vectors
+    "T5Model is no decoder-only model .*: use a model such as GPT-2 or Llama": [
+        lambda m, t: capture(AutoModel.from_config(T5Config(num_layers=2, d_model=8, vocab_size=9)), t, "I")
+    ],
+    "the vector has 2 NaN or inf values: look for them in its activations": [
+        lambda m, t: SteeringVector(torch.tensor([1.0, NAN, INF]), 1),
+        lambda m, t: SteeringVector(torch.tensor([1.0, -INF, NAN]), 1),
+        lambda m, t: SteeringVector(torch.ones(2), 1) * NAN,
+        lambda m, t: mean_difference(torch.full((3, 4, 2), NAN), torch.ones(3, 4, 2), 1),
+    ],
+    r"must have shape \(d_model,\), got \(2, 32\)": [lambda m, t: SteeringVector(torch.ones(2, 32), 1)],
+    r"must have shape \(d_model,\), got \(0,\)": [lambda m, t: SteeringVector(torch.ones(0), 1)],
+    "vector has 31 dimensions, the model's residual stream 32: extract a vector from": [
+        steered(some_vector(width=31))
+    ],
+    "vector is from 'b/other', the model is 'a/model': extract one from it": [
+        steered(SteeringVector(ONES, 1, model="b/other"))
+    ],
+    "no vectors: give at least one SteeringVector": [steered([])],
+    r"positive must be \(n_prompts, n_layers, d_model\), and not empty; got \(0, 4, 32\)": [
+        lambda m, t: mean_difference(SIDE[:0], SIDE, 1),
+        lambda m, t: mean_difference(activations()[:0], SIDE, 1),
+    ],
+    r"negative must be .* got \(4, 32\)": [lambda m, t: mean_difference(SIDE, SIDE[0], 1)],
+    r"positive is \(3, 4, 32\), negative \(3, 3, 32\): capture both from one model at the same layers": [
+        lambda m, t: mean_difference(SIDE, SIDE[:, 1:], 1)
+    ],
+    r"positive is \(3, 4, 32\), negative \(3, 4, 30\): capture both": [
+        lambda m, t: mean_difference(SIDE, SIDE[..., 2:], 1)
+    ],
+    "negative .* of .*b/other.*: capture both from one model": [
+        lambda m, t: mean_difference(activations(), activations(model="b/other"), 1)
+    ],
+    r"positive .* at layers \[0, 1, 2, 3\] .* negative .* at layers \[3, 2, 1, 0\] .*: capture both": [
+        lambda m, t: mean_difference(activations(), activations([3, 2, 1, 0]), 1)
+    ],
+    r"got shapes \(3,\) and \(4,\): both must be \(d_model,\)": [lambda m, t: cosine(ONES[:3], ONES[:4])],
+    r"got shapes \(1,\) and \(4,\): both must be": [lambda m, t: cosine(ONES[:1], ONES[:4])],
+    r"got shapes \(2, 2\) and \(2, 2\): both must be": [lambda m, t: cosine(torch.eye(2), torch.eye(2))],
+    # strengths
+    "alpha must be a number such as 1.0, .* finite; got nan": [steered(alpha=NAN)],
+    "alpha must be a number such as 1.0, .* finite; got -?inf": [steered(alpha=INF), steered(alpha=-INF)],
+    r"finite; got \[1.0, nan\]": [steered(alpha=[1.0, NAN])],
+    r"finite; got 1e\+39": [steered(alpha=1e39)],
+    r"or one number per row of the batch; got shape \(0,\)": [steered(alpha=[])],
+    r"or one number per row of the batch; got shape \(1, 2\)": [steered(alpha=torch.ones(1, 2))],
+    r"alpha 3e\+38 times the vector overflows torch.float32: choose a smaller": [steered(alpha=3e38)],
+    "alpha has 1 values, the batch 2 rows: give one number for all rows, or one per prompt": [
+        steered(alpha=[1.0])
+    ],
+    "alpha has 3 values, the batch 2 rows: .* with all prompts in one batch": [
+        steered(alpha=[1.0, 2.0, 3.0]),
+        steered(alpha=[1.0, 2.0, 3.0], positions="last"),
+        steered_in_batches,
+    ],
+    r"SteeringVector\(layer=1.* is zero: .*no alpha gives it a strength": [
+        lambda m, t: alpha_for(some_vector(norm=0.0), 0.3, torch.ones(4))
+    ],
+    # sampling
+    "2 seeds for 3 prompts: give one int, or one per prompt": [
+        lambda m, t: generate(m, t, PROMPTS[:3], seed=[1, 2])
+    ],
+    "temperature must be 0 .greedy. or more, got -1": [lambda m, t: generate(m, t, "I am", temperature=-1)],
+    "temperature must be 0 .greedy. or more, got nan": [lambda m, t: generate(m, t, "I am", temperature=NAN)],
+    "`top_p` .* 1.*1.5": [lambda m, t: generate(m, t, "I am", top_p=1.5)],
+    "`max_new_tokens` must be greater than 0, but": [lambda m, t: generate(m, t, "I am", max_new_tokens=0)],
+    "need temperature=0; to sample, repeat the prompt": [
+        lambda m, t: generate(m, t, "I am", num_beams=2),
+        lambda m, t: generate(m, t, "I am", num_return_sequences=2),
+    ],
+    # words and numbers
+    "no words: give at least one string": [lambda m, t: logit_difference(LOGITS, t, [], ["bad"])],
+    "word 1 is empty": [lambda m, t: single_token_ids(t, ["good", ""])],
+    "not a single token for this tokenizer: flabbergasting, so-so; choose other words": [
+        lambda m, t: single_token_ids(t, ["good", "flabbergasting", "so-so"]),
+        lambda m, t: logit_difference(LOGITS, t, ["good"], ["flabbergasting", "so-so"]),
+    ],
+    "more than once: good, bad; give each word once, on one side": [
+        lambda m, t: logit_difference(LOGITS, t, ["good", "nice", "bad"], ["bad", "good"]),
+        lambda m, t: logit_difference(LOGITS, t, ["good", "good"], ["bad", "bad"]),
+    ],
+    r"two or more finite numbers, one per prompt; got \[3.\]": [lambda m, t: bootstrap_interval([3.0])],
+    r"two or more finite numbers, .* got \[ 1. nan\]": [lambda m, t: bootstrap_interval([1.0, NAN])],
+    r"two or more finite numbers, .* got \[\[1. 2.\]\]": [lambda m, t: bootstrap_interval([[1.0, 2.0]])],
+    "confidence must be between 0 and 1, such as 0.95; got 95": [lambda m, t: bootstrap_interval([1, 2], 95)],
+}
+
+TYPE_ERRORS = {
+    # texts
+    "prompt 0 must be a string, got (None|3|98)": [
+        lambda m, t: capture(m, t, None),
+        lambda m, t: generate(m, t, 3),
+        lambda m, t: next_token_logits(m, t, b"bytes"),
+    ],
+    "prompt 1 must be a string, got None": [
+        lambda m, t: capture(m, t, ["I am", None]),
+        lambda m, t: residual_norms(m, t, ["I am", None]),
+        lambda m, t: continuation_nll(m, t, ["I am", None], ["a", "b"]),
+    ],
+    "pair 1, prompt 0 must be a string, got None": [lambda m, t: token_table(t, [("a", "b"), (None, "c")])],
+    "word 1 must be a string, got 5": [lambda m, t: single_token_ids(t, ["good", 5])],
+    # layers, positions, batches, seeds
+    "layer must be an int, got 1.0": [
+        lambda m, t: capture(m, t, PROMPTS, layers=[1.0]),
+        lambda m, t: SteeringVector(ONES, 1.0),
+        lambda m, t: mean_difference(SIDE, SIDE, 1.0),
+    ],
+    "layer must be an int, got True": [
+        lambda m, t: capture(m, t, PROMPTS, layers=True),
+        lambda m, t: SteeringVector(ONES, True),
+        lambda m, t: mean_difference(SIDE, SIDE, True),
+    ],
+    "layer must be an int, got '1'": [
+        lambda m, t: capture(m, t, PROMPTS, layers="1"),
+        lambda m, t: SteeringVector(ONES, "1"),
+        lambda m, t: mean_difference(SIDE, SIDE, "1"),
+    ],
+    "positions other than words must be an int, got (None|1.0|True)": [
+        lambda m, t: capture(m, t, "No", positions=None),
+        lambda m, t: capture(m, t, "No", positions=1.0),
+        lambda m, t: capture(m, t, "No", positions=True),
+    ],
+    "batch_size must be an int, got 2.0": [lambda m, t: capture(m, t, PROMPTS, batch_size=2.0)],
+    "seed must be an int, got (None|0.5)": [
+        lambda m, t: generate(m, t, "I am", seed=None),
+        lambda m, t: generate(m, t, "I am", seed=[0.5]),
+    ],
+    # models and vectors
+    r"expected a transformers model, got (str|tuple): load one with load_model\(\)": [
+        lambda m, t: capture("gpt2", t, PROMPTS),
+        lambda m, t: steered()((m, t), t),
+    ],
+    r"a SteeringVector, got (int|Tensor|str|NoneType): make .* SteeringVector\(values, layer\)": [
+        steered(5),
+        steered(ONES),
+        steered("v"),
+        steered([some_vector(), None]),
+    ],
+    "values must be a floating-point tensor, got (list|torch.int64): convert it": [
+        lambda m, t: SteeringVector([1.0, 2.0], 1),
+        lambda m, t: SteeringVector(ONES.long(), 1),
+    ],
+    "model must be a str, got 5": [lambda m, t: SteeringVector(ONES, 1, model=5)],
+    "provenance must be a dict, got 'pairs'": [lambda m, t: SteeringVector(ONES, 1, provenance="pairs")],
+    r"positive must be a tensor as capture\(\) returns it, got list": [
+        lambda m, t: mean_difference([SIDE], SIDE, 1)
+    ],
+    "negative must be a tensor .* got ndarray": [lambda m, t: mean_difference(SIDE, np.ones((3, 4, 32)), 1)],
+    # strengths
+    "alpha must be a number such as 1.0, or one number per row of the batch; got (None|'2'|1j|.1.0, 'a'.)": [
+        steered(alpha=None),
+        steered(alpha="2"),
+        steered(alpha=1j),
+        steered(alpha=[1.0, "a"]),
+    ],
+}
+
+ROWS = [
+    pytest.param(call, error, message, id=f"{message[:50]}-{i}")
+    for error, table in ((ValueError, VALUE_ERRORS), (TypeError, TYPE_ERRORS))
+    for message, calls in table.items()
+    for i, call in enumerate(calls)
+]
+
+
+@pytest.fixture(scope="module")
+def named():
+    """A model with a name."""
+    model = tiny_model("gpt2")
+    model.name_or_path = "a/model"
+    return model
+
+
+@pytest.mark.parametrize("call, error, message", ROWS)
+def test_it_is_refused_by_name_with_a_remedy_and_no_hook_is_left(named, tokenizer, call, error, message):
+    with pytest.raises(error, match=message):
+        call(named, tokenizer)
+    assert hooks_on(named) == 0
+
+
+def test_refused_vectors_and_alphas_never_touch_the_model(named):
+    """Found before the block is entered, except the number of alphas, which only a batch can show."""
+    for vectors, alpha in (([some_vector(0), some_vector(9)], 1.0), (some_vector(), NAN)):
+        with pytest.raises(ValueError), steer(named, vectors, alpha):
+            pytest.fail("the block was entered")
+
+
+@pytest.mark.parametrize("layer", [np.int64(1), torch.tensor(1)])
+def test_whole_numbers_of_other_kinds_are_layers(named, tokenizer, layer):
+    vector = mean_difference(SIDE, -SIDE, layer)
+    assert type(vector.layer) is int
+    assert capture(named, tokenizer, PROMPTS, layers=[layer]).layers == (1,)

@@ -1,0 +1,137 @@
+"""`generate` samples from the model's own distribution, each row by its own seed and by nothing else."""
+
+import copy
+import logging
+import warnings
+
+import pytest
+import torch
+from conftest import PROMPTS, some_vector, tiny_model
+
+from steering_utils import generate, steer
+from steering_utils.generation import GumbelNoise
+from steering_utils.tokens import encode
+
+
+@pytest.fixture
+def said():
+    """What transformers logs and what Python warns of, from here on."""
+    messages = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            messages.append(record.getMessage())
+
+    handler, logger = Keep(logging.WARNING), logging.getLogger("transformers")
+    logging.Logger.warning_once.cache_clear()  # what was said once before counts too
+    logger.addHandler(handler)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield lambda: messages + [str(w.message) for w in caught]
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("alpha", [None, 1.5])
+@pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"top_p": 0.5, "temperature": 0.7}])
+def test_a_rows_text_does_not_depend_on_its_batch(model, tokenizer, alpha, options):
+    options = options | {"max_new_tokens": 8}
+    with steer(model, some_vector(), alpha or 0.0):
+        together = generate(model, tokenizer, PROMPTS, seed=7, **options)
+        alone = [generate(model, tokenizer, p, seed=7 + i, **options)[0] for i, p in enumerate(PROMPTS)]
+        turned = generate(model, tokenizer, PROMPTS[::-1], seed=range(11, 6, -1), **options)
+    assert together == alone == turned[::-1]
+
+
+def test_the_seed_decides(model, tokenizer):
+    texts = [generate(model, tokenizer, PROMPTS[:1] * 3, seed=seed, max_new_tokens=8) for seed in (5, 5, 6)]
+    assert texts[0] == texts[1]
+    assert texts[0][1:] == texts[2][:2]  # row i has seed + i
+    assert len({*texts[0], *texts[2]}) == 4
+    assert len(set(generate(model, tokenizer, PROMPTS[:1] * 3, seed=[9] * 3))) == 1
+
+
+@pytest.mark.parametrize("seed", [0, -3, 2**40, 2**70])
+def test_any_int_is_a_seed(tokenizer, seed):
+    assert generate(tiny_model("gpt2"), tokenizer, PROMPTS[:2], seed=seed, max_new_tokens=2)
+
+
+def test_gumbel_noise_samples_the_softmax():
+    n, scores = 20_000, torch.tensor([2.0, 1.0, 0.0, -1.0, 0.5, -torch.inf, -3.0, 1.5])
+    ids = torch.zeros(n, 4, dtype=torch.long)
+    draws = GumbelNoise(range(n), start=3)(ids, scores.expand(n, -1)).argmax(dim=1)
+    counts, expected = draws.bincount(minlength=8).double(), n * scores.double().softmax(dim=0)
+    real = expected > 0
+    assert counts[~real].sum() == 0
+    chi_square = ((counts - expected)[real] ** 2 / expected[real]).sum()
+    assert chi_square < 22.46  # the 99.9th percentile with 6 degrees of freedom
+
+
+def test_steps_and_neighbouring_seeds_have_noise_of_their_own():
+    ids, scores = torch.zeros(400, 3, dtype=torch.long), torch.zeros(400, 100)
+    now, later = (GumbelNoise(range(400), start=start)(ids, scores) for start in (3, 2))
+    for a, b in ((now, later), (now[1:], now[:-1]), (now[1:], later[:-1])):
+        assert abs(torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]) < 0.02
+
+
+def test_sampling_follows_the_models_distribution(tokenizer):
+    """Over many seeds, the share of the likeliest next token is its probability, within top_p."""
+    model, n = tiny_model("llama"), 400
+    with torch.no_grad():
+        z = model(**encode(tokenizer, PROMPTS[0])).logits[0, -1] / 0.2
+    p, order = z.softmax(dim=0).sort(descending=True)
+    nucleus = int((p.cumsum(0) < 0.9).sum()) + 1
+    share = float(p[0] / p[:nucleus].sum())
+    texts = generate(model, tokenizer, PROMPTS[:1] * n, temperature=0.2, top_p=0.9, max_new_tokens=1)
+    allowed = {tokenizer.decode([token]) for token in order[:nucleus]}
+    assert set(texts) <= allowed
+    found = texts.count(tokenizer.decode([order[0]])) / n
+    assert found == pytest.approx(share, abs=4 * (share * (1 - share) / n) ** 0.5)
+
+
+def test_the_global_generator_is_left_alone(model, tokenizer):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    text = generate(model, tokenizer, PROMPTS)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert generate(model, tokenizer, PROMPTS) == text
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"use_cache": False}])
+def test_temperature_0_is_the_models_greedy_decoding(model, tokenizer, options):
+    inputs = encode(tokenizer, PROMPTS, padding_side="left")
+    ids = model.generate(**inputs, do_sample=False, max_new_tokens=6, pad_token_id=50256, **options)
+    wanted = [tokenizer.decode(row[inputs["input_ids"].shape[1] :], skip_special_tokens=True) for row in ids]
+    assert generate(model, tokenizer, PROMPTS, temperature=0, max_new_tokens=6, **options) == wanted
+
+
+def test_a_row_ends_at_the_end_token_and_the_others_go_on(model, tokenizer):
+    free = generate(model, tokenizer, PROMPTS, temperature=0, max_new_tokens=6)
+    stop = tokenizer(free[1])["input_ids"][2]
+    cut = generate(model, tokenizer, PROMPTS, temperature=0, max_new_tokens=6, eos_token_id=[50256, stop])
+    for whole, part in zip(free, cut, strict=True):
+        assert whole.startswith(part.removesuffix(tokenizer.decode([stop])))
+    assert len(cut[1]) < len(free[1])
+    assert any(len(a) == len(b) for a, b in zip(free, cut, strict=True))
+    assert all("<|endoftext|>" not in text for text in free + cut)
+
+
+def test_the_model_is_left_as_it_was_and_nothing_conflicts(tokenizer, said):
+    """Instruction-tuned models bring sampling settings of their own; they must neither act nor warn."""
+    model = tiny_model("llama")
+    plain = generate(model, tokenizer, PROMPTS), generate(model, tokenizer, PROMPTS, temperature=0)
+    own = {"do_sample": True, "temperature": 0.6, "top_p": 0.8, "top_k": 2, "repetition_penalty": 1.9}
+    model.generation_config.update(**own)
+    before = copy.deepcopy(model.generation_config)
+    assert (generate(model, tokenizer, PROMPTS), generate(model, tokenizer, PROMPTS, temperature=0)) == plain
+    assert model.generation_config == before
+    assert said() == []
+
+
+def test_a_processor_of_ones_own_is_kept(model, tokenizer):
+    def only_seven(ids, scores):
+        return torch.full_like(scores, -torch.inf).index_fill_(1, torch.tensor([22]), 0.0)
+
+    for temperature in (0, 1):
+        options = {"temperature": temperature, "logits_processor": [only_seven], "max_new_tokens": 2}
+        assert generate(model, tokenizer, "No", **options) == ["77"]
