@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from tqdm.auto import tqdm
 
-from .blocks import as_int, check_layer, decoder, decoder_blocks, residual
+from .blocks import as_int, check_layer, decoder_blocks, residual
 from .models import identity
 from .tokens import batches, check_prompts, pad, token_ids
 
@@ -54,9 +54,9 @@ def capture(
 
     Args:
         prompts: one string or a sequence of strings.
-        layers: one layer number or several, each the output of that decoder block; left out, all.
-        positions: "last" for the last token of each prompt, "mean" over its tokens, "all", or a
-            position counted from 0 at the prompt's first token (from -1 at its last).
+        layers: one layer number or several; left out, all.
+        positions: "last" for the last token of each prompt, "mean" over its tokens, "all", or a number
+            counted from 0 at the prompt's first token (from -1 at its last).
         batch_size: prompts in one forward pass.
         device: where the result is kept.
         progress: show a progress bar.
@@ -131,7 +131,7 @@ def _forward(model, inputs, layers):
         for layer in set(layers):
             hooks.callback(blocks[layer].register_forward_hook(keep(layer)).remove)
         hooks.enter_context(contextlib.suppress(_Done))
-        decoder(model)(**inputs)
+        model(**inputs)
     first = found[layers[0]].device  # blocks may lie on several devices
     return torch.stack([found[layer].to(first) for layer in layers], dim=2)
 

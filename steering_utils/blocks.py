@@ -52,12 +52,7 @@ def as_int(value, name="layer") -> int:
 
 
 def check_layer(model, layer) -> int:
-    """`layer` as an int, if the model has it.
-
-    Raises:
-        TypeError: not a whole number.
-        ValueError: not one of the model's layers.
-    """
+    """`layer` as an int, if the model has it; else a TypeError or ValueError."""
     layer, n_layers = as_int(layer), len(decoder_blocks(model))
     if not 0 <= layer < n_layers:
         raise ValueError(
@@ -68,10 +63,7 @@ def check_layer(model, layer) -> int:
 
 
 def residual(output) -> torch.Tensor:
-    """The residual stream in what a block returned: the tensor itself, or the first of a tuple.
-
-    Blocks return tuples up to transformers 4 and, in most families, tensors from 5 on.
-    """
+    """The residual stream in what a block returned: a tensor, or (older transformers, GPT-Neo) a tuple's first."""
     return output[0] if isinstance(output, tuple) else output
 
 

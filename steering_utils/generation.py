@@ -17,8 +17,7 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
     """Continue each prompt by sampling.
 
     A row's text depends on its prompt, its seed and the steering, and on nothing else in the batch. With the
-    same seed at every alpha, each row sees the same random numbers, so that a difference in
-    the text comes from the steering and not from luck.
+    same seed at every alpha, a difference in the text comes from the steering and not from luck.
 
     Args:
         prompts: one string or a sequence of strings.

@@ -10,9 +10,6 @@ from .blocks import as_int
 def encode(tokenizer, prompts, padding_side="right", device="cpu"):
     """Prompts as one padded batch, whatever the tokenizer's own padding settings are.
 
-    Args:
-        prompts: one string or a sequence of strings.
-
     Returns:
         A dict of `input_ids` and `attention_mask`, each (n_prompts, n_tokens).
 
@@ -65,14 +62,10 @@ def batches(items, size) -> list:
 
 
 def token_table(tokenizer, pairs) -> list[dict]:
-    """How each contrastive pair splits into tokens: the check before any activation is compared.
-
-    Args:
-        pairs: (positive, negative) prompts, as in `SENTIMENT_PAIRS`.
+    """How each (positive, negative) pair splits into tokens: the check before activations are compared.
 
     Returns:
-        One row a pair: `positive` and `negative` (lists of token strings), `lengths` (two ints), and
-        `same_length`.
+        One row a pair: `positive`, `negative` (token strings), `lengths` (two ints) and `same_length`.
 
     Raises:
         TypeError: a member of a pair is not a string.
@@ -101,8 +94,7 @@ def single_token_ids(tokenizer, words) -> list[int]:
 
     Raises:
         TypeError: a word is not a string.
-        ValueError: no words, an empty one, or one that is more than one token for this tokenizer; the
-            message lists them all.
+        ValueError: no words, an empty one, or some that are more than one token; the message lists them.
     """
     words = check_prompts(words, "word")
     ids = token_ids(tokenizer, [" " + word for word in words], add_special_tokens=False)
