@@ -181,12 +181,13 @@ def test_positions_hold_in_every_family(family, tokenizer, positions):
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_each_generate_call_has_its_own_prompt(model, tokenizer, positions, use_cache):
-    vector, calls = some_vector(), ["I am", "I am very happy", "She said", "I am"]  # one goes on from another
+    vector, options = some_vector(), {"n_new": 2, "use_cache": use_cache}
+    calls = ["No", "She said that", "She said that the weather is nice", "I am"]  # 1, 3, 7 and 2 tokens
     with steer(model, vector, 1.5, positions=positions):
-        together = [greedy(model, tokenizer, [prompt], use_cache=use_cache)[1] for prompt in calls]
+        together = [greedy(model, tokenizer, [prompt], **options)[1] for prompt in calls]
     for prompt, found in zip(calls, together, strict=True):
         with steer(model, vector, 1.5, positions=positions):
-            assert torch.equal(found, greedy(model, tokenizer, [prompt], use_cache=use_cache)[1])
+            assert torch.equal(found, greedy(model, tokenizer, [prompt], **options)[1])
 
 
 def test_what_is_not_generated_is_prompt(model, tokenizer):
@@ -196,18 +197,24 @@ def test_what_is_not_generated_is_prompt(model, tokenizer):
     with steer(model, some_vector(), 1.5, positions="prompt"):
         close(next_token_logits(model, tokenizer, texts, batch_size=1), wanted)
         close(next_token_logits(model, tokenizer, texts), wanted)
+    with steer(model, some_vector(), 1.5, positions="last"):
+        alone = next_token_logits(model, tokenizer, texts, batch_size=1)
+        close(next_token_logits(model, tokenizer, texts), alone)
+    assert changed(alone, wanted)
     with steer(model, some_vector(), 1.5, positions="new"):
         plain = next_token_logits(model, tokenizer, texts, batch_size=1)
     assert torch.equal(plain, next_token_logits(model, tokenizer, texts, batch_size=1))
 
 
+@pytest.mark.parametrize("positions, steered", [("prompt", [3, 4, 5]), ("last", [5]), ("new", [])])
 @torch.no_grad()
-def test_a_prompt_that_is_partly_in_the_cache_is_all_prompt(model):
-    cache = model(IDS[:, :3]).past_key_values
-    with steer(model, some_vector(), 1.5, positions="last"):
-        rest = model(IDS[:, 3:], past_key_values=cache, attention_mask=torch.ones_like(IDS)).logits
-        wanted = logits(model)
-    close(rest[:, -1], wanted[:, -1])
+def test_a_prompt_that_is_partly_in_the_cache_is_all_prompt(model, positions, steered):
+    cache, vector = model(IDS[:, :3]).past_key_values, some_vector()
+    with steer(model, vector, 1.5, positions=positions):
+        found = model(IDS[:, 3:], past_key_values=cache, attention_mask=torch.ones_like(IDS)).logits
+    where = torch.isin(torch.arange(6), torch.tensor(steered)).float()[:, None]
+    with added_by_hand(model, vector.layer, lambda n_tokens: 1.5 * vector.values * where):
+        close(found, logits(model)[:, 3:])
 
 
 def test_embeddings_in_place_of_ids(model):
