@@ -63,7 +63,7 @@ def check_layer(model, layer) -> int:
 
 
 def residual(output) -> torch.Tensor:
-    """The residual stream in what a block returned: a tensor, or (older transformers, GPT-Neo) a tuple's first."""
+    """The residual stream in what a block returned: a tensor or, in older versions and GPT-Neo, a tuple."""
     return output[0] if isinstance(output, tuple) else output
 
 
