@@ -152,3 +152,102 @@ def check_held_out_accuracy(answer):
     ]
     _expect(answer(positive, negative, *held), 4 / 6, "compare h @ v with the midpoint @ v.", mistakes)
     return "Direction and threshold come from the training pairs alone; that is what held-out means."
+
+
+@_check
+def check_make_hook(answer):
+    """Chapter 3: v (d,), alpha -> a forward hook that adds alpha * v to the tensor or tuple that it is given."""
+    h, v = _random(2, 3, 4), _random(4, seed=1)
+    mistakes = [(h + v, "alpha is not used."), (h - 2 * v, "the sign is turned round: h' = h + alpha * v.")]
+    given = h.clone()
+    _expect(answer(v, 2.0)(None, (), given), h + 2 * v, "for a tensor, return h + alpha * v.", mistakes)
+    if not torch.equal(given, h):
+        raise _Wrong("the block's own tensor was changed: += writes in place, so return a new tensor.")
+    got = answer(v, 2.0)(None, (), (given, "cache"))
+    if not isinstance(got, tuple) or got[1:] != ("cache",):
+        raise _Wrong("a block that returned a tuple must get a tuple back, with its other entries kept.")
+    _expect(got[0], h + 2 * v, "for a tuple, its first entry is h.", mistakes)
+    return "Whatever kind of block it sits on, the hook gives back what it was given, moved by αv."
+
+
+@_check
+def check_alpha_from_strength(answer):
+    """Chapter 3: v (d,), h (n_positions, d), signed r -> alpha, one number."""
+    v, h = 3 * _random(4), 20 * _random(7, 4, seed=1)
+    h[0] *= 50
+    norms = h.norm(dim=1)
+    wanted = -0.3 * norms.median() / v.norm()
+    mistakes = [
+        (-0.3 * norms.median(), "‖v‖ is forgotten: divide by it, for a longer v needs a smaller alpha."),
+        (-wanted, "the sign is lost: a negative r asks for a negative alpha."),
+        (-0.3 * norms.mean() / v.norm(), "this is the mean length: take the median, which no outlier owns."),
+        (-0.3 * v.norm() / norms.median(), "the fraction is upside down: alpha = r · median‖h‖ / ‖v‖."),
+    ]
+    _expect(answer(v, h, -0.3), wanted, "solve r = alpha · ‖v‖ / median‖h‖ for alpha.", mistakes)
+    return "With this, layers and models can be compared at equal strength."
+
+
+@_check
+def check_add_at_last(answer):
+    """Chapter 3: h (n, t, d), mask (n, t), v (d,), alpha -> h with alpha * v at each last real token."""
+    h, v, mask = _random(2, 3, 4), _random(4, seed=1), torch.tensor([[1, 1, 0], [0, 1, 1]])
+    given, wanted, column, everywhere = h.clone(), h.clone(), h.clone(), h + 2 * v
+    wanted[[0, 1], [1, 2]] += 2 * v
+    column[:, -1] += 2 * v
+    mistakes = [
+        (column, "this is the last column: in a row with padding on the right, that is padding."),
+        (everywhere, "this adds at every position: multiply by a mask that is 1 at one place a row."),
+        (h + 2 * mask[..., None] * v, "this adds at every real token: only the last one should get it."),
+    ]
+    _expect(answer(given, mask, v, 2.0), wanted, "one position a row gets alpha * v.", mistakes)
+    if not torch.equal(given, h):
+        raise _Wrong("h itself was changed: return a new tensor.")
+    return "The mask decides, so it works for padding on either side."
+
+
+@_check
+def check_logit_difference(answer):
+    """Chapter 4: logits (n, n_vocabulary), two lists of token ids -> the logit difference, (n,)."""
+    logits, up, down = _random(3, 8), [1, 4, 6], [0, 2]
+    wanted = logits[:, up].logsumexp(1) - logits[:, down].logsumexp(1)
+    mistakes = [
+        (-wanted, "the sign is turned round: positive words minus negative words."),
+        (
+            logits[:, up].mean(1) - logits[:, down].mean(1),
+            "these are means of logits: one likely word must count for more than many unlikely ones.",
+        ),
+        (logits[:, up].sum(1) - logits[:, down].sum(1), "these are sums of logits: add up probabilities."),
+    ]
+    _expect(answer(logits, up, down), wanted, "take logsumexp over each side's ids, row by row.", mistakes)
+    low = answer(logits - 200, up, down)
+    _expect(low, wanted, "with logits near -200 it breaks: exp() is 0 there, logsumexp is safe.")
+    return "It is the log of the ratio of both groups' probabilities, however large the logits are."
+
+
+@_check
+def check_rank_among_controls(answer):
+    """Chapter 4: real, a number, controls (n,) -> the rank p = (k + 1) / (n + 1), one number."""
+    controls = torch.tensor([0.5, -2.0, 1.0, 0.1])
+    mistakes = [
+        (2 / 4, "this is k / n, which can say p = 0: count the vector itself, above and below."),
+        (2 / 5, "a control that goes the other way counts by its size: take absolute values."),
+        (1 / 5, "the vector itself is missing above, or controls do not count by size and ties do not."),
+    ]
+    _expect(answer(1.0, controls), 3 / 5, "count the controls with |control| >= real.", mistakes)
+    _expect(answer(9.0, controls), 1 / 5, "where no control does as well, it is 1 / (n + 1).")
+    return "With n controls the smallest p is 1 / (n + 1): for 0.01 it takes 99 of them."
+
+
+@_check
+def check_bootstrap_means(answer):
+    """Chapter 4: scores (n_prompts, n_seeds), draws (n_resamples, n_prompts) -> means (n_resamples,)."""
+    scores, draws = _random(4, 3), torch.tensor([[0, 1, 2, 3], [1, 1, 3, 0], [2, 2, 2, 2]])
+    wanted = scores.mean(1)[draws].mean(1)
+    flat = "this resamples single texts as if they were independent: average over the seeds first."
+    mistakes = [
+        (scores.flatten()[draws].mean(1), flat),
+        (scores[:, 0][draws].mean(1), "only the first seed is used: average over all of them."),
+        (scores.mean(1)[draws].mean(0), "one mean for each resample: average over the last dimension."),
+    ]
+    _expect(answer(scores, draws), wanted, "index each prompt's mean with draws, then average.", mistakes)
+    return "What was drawn independently is the prompt, so that is what is drawn again."

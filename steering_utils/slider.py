@@ -25,7 +25,7 @@ SCRIPT = """<script>(() => {  // a slider through the table's rows; where script
   Object.assign(input, {type: "range", max: rows.length - 1, value: rows.length >> 1, oninput: show});
   input.setAttribute("data-lm-suppress-shortcuts", "true");  // JupyterLab would eat the arrow keys
   output.setAttribute("aria-live", "polite");
-  input.style.cssText = output.style.cssText = "display: block; width: 100%%; min-height: 2em";
+  for (const part of [label, input, output]) part.style.cssText = "display: block; width: 100%%";
   label.append("α", input), box.prepend(label, output), show();
 })()</script>"""
 
@@ -96,9 +96,9 @@ class AlphaSlider:
             r = relative_strength(self.vectors[layer], alpha, self.norms)
             rows += f'<tr><th scope="row">{alpha:+.2f}</th><td>{r:.2f}</td>'
             rows += f'<td style="text-align: left">{escape(text)}</td></tr>'
-        caption = f"“{escape(prompt)} …” at layer {layer}, one seed"
+        caption = f"<caption style='color: inherit'>“{escape(prompt)} …” at layer {layer}, one seed</caption>"
         name = "alpha-" + hashlib.sha256((caption + rows).encode()).hexdigest()[:12]
-        table = f"<table><caption>{caption}</caption>{HEAD}<tbody>{rows}</tbody></table>"
+        table = f"<table>{caption}{HEAD}<tbody>{rows}</tbody></table>"
         return f'<div id="{name}" data-prompt="{escape(prompt)}">{table}</div>{SCRIPT % name}'
 
     def _repr_mimebundle_(self, include=None, exclude=None):

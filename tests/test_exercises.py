@@ -23,6 +23,12 @@ WRONG = {  # check: (a plausible wrong answer, a pattern for what the check says
         ),
         "threshold is zero",
     ),
+    "check_make_hook": (lambda v, alpha: lambda module, args, h: h.add_(alpha * v), "writes in place"),
+    "check_alpha_from_strength": (lambda v, h, r: r * h.norm(dim=1).median(), "divide by it"),
+    "check_add_at_last": (lambda h, mask, v, a: torch.cat([h[:, :-1], h[:, -1:] + a * v], 1), "is padding"),
+    "check_logit_difference": (lambda z, up, down: z[:, up].mean(1) - z[:, down].mean(1), "means of logits"),
+    "check_rank_among_controls": (lambda real, c: (c.abs() >= real).sum() / len(c), "can say p = 0"),
+    "check_bootstrap_means": (lambda x, draws: x.flatten()[draws].mean(1), "average over the seeds first"),
 }
 
 
