@@ -156,7 +156,7 @@ def check_held_out_accuracy(answer):
 
 @_check
 def check_make_hook(answer):
-    """Chapter 3: v (d,), alpha -> a forward hook that adds alpha * v to the tensor or tuple that it is given."""
+    """Chapter 3: v (d,), alpha -> a forward hook that adds alpha * v to the tensor or tuple it is given."""
     h, v = _random(2, 3, 4), _random(4, seed=1)
     mistakes = [(h + v, "alpha is not used."), (h - 2 * v, "the sign is turned round: h' = h + alpha * v.")]
     given = h.clone()
