@@ -8,6 +8,7 @@ export JUPYTER_PLATFORM_DIRS := 1
 
 book: $(READY)  ## run every chapter on a real model and build the site
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	$(BIN)/python tools/place_picture.py
 	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
 
 test: lint unit notebooks book site  ## everything that must hold
@@ -36,7 +37,7 @@ lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
 picture: book  ## refresh the README's picture from the chapters that just ran
-	$(BIN)/python tools/update_picture.py
+	$(BIN)/python tools/place_picture.py --readme
 
 $(READY): requirements.txt pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
