@@ -54,5 +54,5 @@ lock:  ## resolve the environment afresh and write requirements.txt
 	_build/lock/bin/pip freeze --exclude steering_utils | grep -v -E "^(nvidia|cuda|triton)" | sed "s/+cpu//" >> requirements.txt
 
 clean:
-	rm -rf _build .pytest_cache .ruff_cache
+	rm -rf _build .pytest_cache .ruff_cache notebooks/.ruff_cache
 	find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +
