@@ -4,7 +4,8 @@
 """
 
 from .activations import Activations, capture, residual_norms
-from .blocks import decoder_blocks
+from .baking import bake, save_baked, unbake
+from .blocks import decoder_blocks, set_decoder_blocks
 from .data import (
     HELD_OUT_NEGATIVE,
     HELD_OUT_POSITIVE,
@@ -25,10 +26,11 @@ from .metrics import (
     sentiment,
 )
 from .models import describe, load_model
+from .operations import ablate, add, add_and_keep_norm, set_projection
 from .plots import plot_by_layer, plot_classes, plot_dose_response, plot_token_scores
 from .slider import AlphaSlider
 from .steering import steer
-from .tokens import single_token_ids, token_table
+from .tokens import encode, single_token_ids, token_table
 from .vectors import SteeringVector, cosine, mean_difference, random_directions
 
 __version__ = "0.1.0"

@@ -10,6 +10,8 @@ from .blocks import as_int, check_layer, decoder_blocks, residual
 from .models import identity
 from .tokens import batches, check_prompts, pad, token_ids
 
+STRETCH = 1_000  # prompts that are tokenized and sorted by length together
+
 
 class Activations(torch.Tensor):
     """A tensor (n_prompts, n_layers, d_model) that knows where it comes from.
@@ -81,31 +83,55 @@ def capture(
         raise ValueError("no layers: name at least one, or leave `layers` out for all of them")
     if model.training:
         raise ValueError("the model is in training mode, where dropout adds noise: call model.eval()")
-    ids = token_ids(tokenizer, prompts)
-    position = _check_position(positions, prompts, ids)
-    rows, by_length = [None] * len(ids), sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    for batch in tqdm(batches(by_length, batch_size), disable=not progress, desc="capture"):
-        batch = sorted(batch)  # alike in length, so that there is little padding; in the caller's order
-        h = _forward(model, pad(tokenizer, [ids[i] for i in batch], device=model.device), layers)
-        for i, tokens in zip(batch, h, strict=True):
-            tokens = tokens[: len(ids[i])]  # (n_tokens, n_layers, d_model), without the padding
-            row = (
-                tokens if positions == "all" else tokens.mean(0) if positions == "mean" else tokens[position]
-            )
-            rows[i] = row.to(device, copy=True)  # not a view that keeps the whole batch alive
-    source = identity(model)
+    position = _check_position(positions, tokenizer, prompts)
+    source, every, picked = identity(model), [None] * len(prompts), None
+    with tqdm(total=len(prompts), disable=not progress, desc="capture") as bar:
+        for rows, ids in _alike_in_length(tokenizer, prompts, batch_size):
+            inputs = pad(tokenizer, ids, device=model.device)
+            lengths = [len(tokens) for tokens in ids]
+            found = _forward(model, inputs, layers, _keep(positions, position, lengths))
+            if positions == "all":
+                for i, n_tokens, h in zip(rows, lengths, found, strict=True):
+                    h = h[:n_tokens].to(device, copy=True)  # not a view that keeps the whole batch alive
+                    every[i] = Activations.of(h, layers, [prompts[i]] * n_tokens, source)
+            else:
+                if picked is None:
+                    picked = torch.empty(len(prompts), *found.shape[1:], dtype=found.dtype, device=device)
+                picked[rows] = found.to(device)
+            bar.update(len(rows))
+    return every if positions == "all" else Activations.of(picked, layers, prompts, source)
+
+
+def _alike_in_length(tokenizer, prompts, batch_size):
+    """Batches as (the prompts' numbers, their token ids), sorted by length in one stretch after another.
+
+    So there is little padding, and the tokens of thousands of prompts are never held at once.
+    """
+    for stretch in batches(range(len(prompts)), STRETCH):
+        ids = dict(zip(stretch, token_ids(tokenizer, [prompts[i] for i in stretch]), strict=True))
+        for batch in batches(sorted(stretch, key=lambda i: len(ids[i])), batch_size):
+            rows = sorted(batch)  # in the caller's order, which is that of a steering alpha per row
+            yield rows, [ids[i] for i in rows]
+
+
+def _keep(positions, position, lengths):
+    """A function of h (n_prompts, n_tokens, d_model) that gives what is kept of it."""
     if positions == "all":
-        both = zip(rows, prompts, strict=True)
-        return [Activations.of(row, layers, [prompt] * len(row), source) for row, prompt in both]
-    return Activations.of(torch.stack(rows), layers, prompts, source)
+        return lambda h: h
+    if positions == "mean":
+        return lambda h: torch.stack([row[:n].mean(0) for row, n in zip(h, lengths, strict=True)])
+    columns = [n + position if position < 0 else position for n in lengths]
+    return lambda h: h[range(len(lengths)), columns]
 
 
-def _check_position(positions, prompts, ids) -> int:
+def _check_position(positions, tokenizer, prompts) -> int:
     """The position to pick from each prompt, if all of them have it."""
-    if isinstance(positions, str) and positions not in ("last", "mean", "all"):
-        raise ValueError(f"positions must be 'last', 'mean', 'all' or an int, got {positions!r}")
-    position = -1 if isinstance(positions, str) else as_int(positions, "positions other than words")
-    for prompt, tokens in zip(prompts, ids, strict=True):
+    if isinstance(positions, str):
+        if positions not in ("last", "mean", "all"):
+            raise ValueError(f"positions must be 'last', 'mean', 'all' or an int, got {positions!r}")
+        return -1
+    position = as_int(positions, "positions other than words")
+    for prompt, tokens in zip(prompts, token_ids(tokenizer, prompts), strict=True):
         if not -len(tokens) <= position < len(tokens):
             raise ValueError(
                 f"position {position} is outside {prompt!r}, which has {len(tokens)} tokens: "
@@ -115,25 +141,25 @@ def _check_position(positions, prompts, ids) -> int:
 
 
 @torch.no_grad()
-def _forward(model, inputs, layers):
-    """The residual streams of one batch: (n_prompts, n_tokens, n_layers, d_model)."""
-    found, blocks = {}, decoder_blocks(model)
+def _forward(model, inputs, layers, keep):
+    """What `keep` leaves of each layer in one batch: (n_prompts, …, n_layers, d_model)."""
+    found, deepest, blocks = {}, max(layers), decoder_blocks(model)
 
-    def keep(layer):
+    def reader(layer):
         def hook(module, args, output):
-            found[layer] = residual(output)
-            if layer == max(layers):
+            found[layer] = keep(residual(output))
+            if layer == deepest:
                 raise _Done
 
         return hook
 
     with contextlib.ExitStack() as hooks:
         for layer in set(layers):
-            hooks.callback(blocks[layer].register_forward_hook(keep(layer)).remove)
+            hooks.callback(blocks[layer].register_forward_hook(reader(layer)).remove)
         hooks.enter_context(contextlib.suppress(_Done))
-        model(**inputs)
+        model(**inputs, use_cache=False)
     first = found[layers[0]].device  # blocks may lie on several devices
-    return torch.stack([found[layer].to(first) for layer in layers], dim=2)
+    return torch.stack([found[layer].to(first) for layer in layers], dim=-2)
 
 
 def residual_norms(model, tokenizer, texts):

@@ -4,44 +4,102 @@ Layer k means the output of decoder block k, counted from 0: the residual stream
 """
 
 import operator
+import weakref
 
 import torch
 from torch import nn
 
+_by_hand = weakref.WeakKeyDictionary()  # model -> its blocks, where set_decoder_blocks said so
 
-def decoder_blocks(model) -> nn.ModuleList:
+
+def decoder_blocks(model) -> list[nn.Module]:
     """The model's decoder blocks in order, found by structure and not by name.
 
-    They are the outermost `nn.ModuleList` that has one entry for each of the config's hidden layers:
+    They are the one outermost `nn.ModuleList` with an entry for each of the config's hidden layers:
     `transformer.h` in GPT-2, `model.layers` in Llama.
 
     Raises:
         TypeError: `model` is not a PyTorch module with a Hugging Face config.
-        ValueError: no such list was found, or the model has an encoder.
+        ValueError: no such list was found, or several, or the model has an encoder.
+
+    Example:
+        >>> [type(block).__name__ for block in decoder_blocks(model)[:2]]
+        ['GPT2Block', 'GPT2Block']
     """
     if not isinstance(model, nn.Module) or not hasattr(model, "config"):
         raise TypeError(
             f"expected a transformers model, got {type(model).__name__}: load one with load_model()"
         )
-    n_layers = model.config.get_text_config(decoder=True).num_hidden_layers
-    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
-    if not lists or getattr(model.config, "is_encoder_decoder", False):
+    if model in _by_hand:
+        return list(_by_hand[model])
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ValueError(f"{type(model).__name__} has an encoder: use a decoder-only model such as GPT-2")
+    n_layers = getattr(_text_config(model), "num_hidden_layers", None)
+    text_part = model.get_decoder() if hasattr(model, "get_decoder") else model  # leaves image towers out
+    lists = _outermost_lists(text_part)
+    fitting = [blocks for blocks in lists.values() if len(blocks) == n_layers]
+    if len(fitting) != 1:
+        seen = ", ".join(f"{name} of {len(blocks)}" for name, blocks in lists.items()) or "none at all"
         raise ValueError(
-            f"{type(model).__name__} is no decoder-only model with an nn.ModuleList of {n_layers} blocks "
-            "(config.num_hidden_layers): use a model such as GPT-2 or Llama"
+            f"cannot tell where the blocks of {type(model).__name__} are: looked for one nn.ModuleList of "
+            f"{n_layers} entries (config.num_hidden_layers), found {len(fitting)} among its lists: {seen}. "
+            "Point at the blocks by hand: set_decoder_blocks(model, [each block in order])"
         )
-    return lists[0]  # modules() walks from the outside in
+    return list(fitting[0])
+
+
+def set_decoder_blocks(model, blocks):
+    """Say by hand which modules are the decoder blocks, for a structure that is not understood.
+
+    Args:
+        blocks: the modules in the order in which they run, such as `model.backbone.layers`. Each must return
+            the residual stream, (n_rows, n_tokens, d_model), alone or first in a tuple.
+
+    Raises:
+        ValueError: no blocks, or one that is not a part of the model.
+
+    Example:
+        >>> set_decoder_blocks(model, model.transformer.h)
+    """
+    blocks, parts = list(blocks), set(model.modules())
+    if not blocks or not parts.issuperset(blocks):
+        raise ValueError(
+            f"got {len(blocks)} blocks: give at least one, and only parts of this {type(model).__name__}"
+        )
+    _by_hand[model] = blocks
+
+
+def _outermost_lists(module, name="") -> dict[str, nn.ModuleList]:
+    """Each `nn.ModuleList` under `module` that is in no other one, by its name."""
+    if isinstance(module, nn.ModuleList):
+        return {name: module}
+    found = {}
+    for key, child in module.named_children():
+        found |= _outermost_lists(child, f"{name}.{key}" if name else key)
+    return found
+
+
+def _text_config(model):
+    return model.config.get_text_config(decoder=True)
 
 
 def decoder(model) -> nn.Module:
     """The module that runs the blocks, without the language-model head: `transformer` in GPT-2."""
     blocks = decoder_blocks(model)
-    return next(m for m in model.modules() if any(child is blocks for child in m.children()))
+    around = [
+        m
+        for m in model.modules()
+        if m not in blocks
+        and not isinstance(m, nn.ModuleList | nn.Sequential)  # which hold blocks but may never be called
+        and set(m.modules()).issuperset(blocks)
+    ]
+    return around[-1]  # modules() walks from the outside in
 
 
 def width(model) -> int:
     """d_model, the number of dimensions of the residual stream."""
-    return model.config.get_text_config(decoder=True).hidden_size
+    hidden_size = getattr(_text_config(model), "hidden_size", None)
+    return hidden_size or model.get_input_embeddings().weight.shape[1]
 
 
 def as_int(value, name="layer") -> int:
@@ -63,8 +121,14 @@ def check_layer(model, layer) -> int:
 
 
 def residual(output) -> torch.Tensor:
-    """The residual stream in what a block returned: a tensor or, in older versions and GPT-Neo, a tuple."""
-    return output[0] if isinstance(output, tuple) else output
+    """The residual stream in what a block returned: a tensor or, by version and family, a tuple."""
+    h = output[0] if isinstance(output, tuple) else output
+    if not isinstance(h, torch.Tensor) or h.ndim != 3:
+        raise TypeError(
+            f"a block returned {type(h).__name__}, not the residual stream (n_rows, n_tokens, d_model): "
+            "point at the blocks by hand with set_decoder_blocks"
+        )
+    return h
 
 
 def with_residual(output, h: torch.Tensor):

@@ -198,7 +198,9 @@ def _packaged_folder() -> Path:
     if spec is None:
         raise OSError(f"the packaged model is not installed: {PACKAGED_INSTALL}")
     version = importlib.metadata.version(PACKAGED_WHEEL)
-    folder = Path(constants.HF_HOME) / "steering_utils" / f"{PACKAGED_WHEEL}-{version}"
+    # each major version of transformers writes a tokenizer that only it can read
+    kind = f"transformers{transformers.__version__.split('.')[0]}"
+    folder = Path(constants.HF_HOME) / "steering_utils" / kind / f"{PACKAGED_WHEEL}-{version}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
@@ -214,7 +216,8 @@ def _convert(source: Path, folder: Path):
     try:
         with _no_progress_bars():
             loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf, dtype=torch.float32)
-            tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf)
+            # transformers 4 would put a token in front that SmolLM2 was not trained with
+            tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf, add_bos_token=False)
     except ImportError as error:
         raise OSError(f"the packaged model cannot be read ({error}): {PACKAGED_INSTALL}") from error
     settings = loaded.config.to_dict()  # a model that has "quantization_config" refuses save_pretrained

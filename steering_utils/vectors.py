@@ -1,5 +1,6 @@
-"""Steering vectors: what they are, how they are found, saved and loaded."""
+"""Steering vectors: what they are, how they are found, combined, saved and loaded."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 
 from .activations import Activations
 from .blocks import as_int
+from .models import same_model
 
 FORMAT = "steering_utils.SteeringVector"
 
@@ -66,8 +68,58 @@ class SteeringVector:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, divisor: float) -> "SteeringVector":
+        return replace(self, values=self.values / divisor)
+
     def __neg__(self) -> "SteeringVector":
         return self * -1.0
+
+    def __add__(self, other: "SteeringVector") -> "SteeringVector":
+        return self._with(other, self.values + self._values_of(other), "+")
+
+    def __sub__(self, other: "SteeringVector") -> "SteeringVector":
+        return self._with(other, self.values - self._values_of(other), "-")
+
+    def normalized(self) -> "SteeringVector":
+        """The same direction with norm 1.
+
+        Raises:
+            ValueError: the vector is zero.
+        """
+        if not self.norm:
+            raise ValueError(f"{self} is zero: it has no direction")
+        return self / self.norm
+
+    def project_out(self, other: "SteeringVector") -> "SteeringVector":
+        """What is left of it at right angles to `other`: v - u (u . v), with u the direction of `other`.
+
+        Raises:
+            TypeError: not a SteeringVector.
+            ValueError: another layer, model or width, or `other` is zero.
+        """
+        along = self._values_of(other) @ self.values
+        values = self.values - along / other.norm * other.normalized().values
+        return self._with(other, values, "without its part along")
+
+    def _values_of(self, other) -> torch.Tensor:
+        """The values of `other`, if the two belong to one place."""
+        if not isinstance(other, SteeringVector):
+            raise TypeError(f"expected a SteeringVector, got {type(other).__name__}")
+        if self.layer != other.layer or not same_model(self.model, other.model):
+            raise ValueError(
+                f"{self} and {other} belong to different places: combine vectors of one layer of one model"
+            )
+        if self.values.shape != other.values.shape:
+            raise ValueError(f"{self} and {other} have different widths: they are of different models")
+        return other.values
+
+    def _with(self, other, values, how) -> "SteeringVector":
+        """`values` made of both, with a record of both."""
+        method = f"({self.method or 'unknown'}) {how} ({other.method or 'unknown'})"
+        provenance = {"made_of": [self.provenance, other.provenance]}
+        return replace(
+            self, values=values, model=self.model or other.model, method=method, provenance=provenance
+        )
 
     def __repr__(self):
         return (
@@ -76,9 +128,11 @@ class SteeringVector:
         )
 
     def save(self, path):
-        """Write a safetensors file: the values, and everything else as its metadata."""
+        """Write a safetensors file: the values, and everything else as its metadata, with a checksum."""
         about = {name: getattr(self, name) for name in ("layer", "model", "method", "provenance")}
-        save_file({"values": self.values}, path, {"format": FORMAT, "about": json.dumps(about)})
+        about = json.dumps(about)
+        metadata = {"format": FORMAT, "about": about, "sha256": _checksum(self.values, about)}
+        save_file({"values": self.values}, path, metadata)
 
     @classmethod
     def load(cls, path) -> "SteeringVector":
@@ -86,7 +140,7 @@ class SteeringVector:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not a file that `save` wrote, or a damaged one.
+            ValueError: not a file that `save` wrote, or one that was changed or damaged since.
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"no file {str(path)!r}: save a vector there first")
@@ -95,9 +149,17 @@ class SteeringVector:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT:
                     raise ValueError("it was not written by SteeringVector.save")
-                return cls(file.get_tensor("values"), **json.loads(metadata["about"]))
+                values = file.get_tensor("values")
+                if metadata["sha256"] != _checksum(values, metadata["about"]):
+                    raise ValueError("its checksum is wrong, so it was changed or damaged after it was saved")
+                return cls(values, **json.loads(metadata["about"]))
         except (SafetensorError, ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{str(path)!r} is not a saved steering vector: {error}") from error
+
+
+def _checksum(values, about: str) -> str:
+    """SHA-256 over the bytes of `values` and the text about them: shows a change, not who made it."""
+    return hashlib.sha256(values.numpy().tobytes() + about.encode()).hexdigest()
 
 
 def mean_difference(positive, negative, layer: int) -> SteeringVector:
@@ -168,8 +230,11 @@ def cosine(a, b) -> float:
     """The cosine between two vectors or tensors (d_model,): 1 the same way, 0 at right angles.
 
     Raises:
-        ValueError: not two one-dimensional tensors of one width.
+        ValueError: not two one-dimensional tensors of one width, or steering vectors of different layers or
+            models; to compare layers all the same, give their `values`.
     """
+    if isinstance(a, SteeringVector) and isinstance(b, SteeringVector):
+        a._values_of(b)
     a, b = (x.values if isinstance(x, SteeringVector) else x.float() for x in (a, b))
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(f"got shapes {tuple(a.shape)} and {tuple(b.shape)}: both must be (d_model,)")

@@ -1,6 +1,5 @@
 """Small models with random weights for mechanics, and the packaged model for what must hold on a real one."""
 
-import contextlib
 import importlib.util
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2TokenizerFast
 
 import steering_utils
-from steering_utils import SteeringVector, decoder_blocks
+from steering_utils import SteeringVector
 
 torch.set_num_threads(1)  # several only wait for each other here; on a busy machine that is ten times slower
 
@@ -24,14 +23,26 @@ SMALL = {  # 4 blocks of width 32, with GPT-2's vocabulary
     "initializer_range": 0.3,  # large, so that what a token does depends on those before it
 }
 ROTARY = SMALL | {"num_key_value_heads": 2, "intermediate_size": 64}
-TINY = {"gpt2": SMALL, "llama": ROTARY}  # one of each style
-FAMILIES = TINY | {
-    "gpt_neo": SMALL | {"num_layers": 4, "num_heads": 4, "attention_types": [[["global", "local"], 2]]},
-    "gpt_neox": SMALL | {"intermediate_size": 64},
-    "opt": SMALL | {"ffn_dim": 64, "word_embed_proj_dim": 32, "init_std": 0.3},
-    "mistral": ROTARY,
-    "qwen2": ROTARY,
-    "gemma2": ROTARY | {"head_dim": 8},
+FAMILIES = {  # name: the config's type and settings
+    "gpt2": ("gpt2", SMALL),
+    "gpt_neo": (
+        "gpt_neo",
+        SMALL | {"num_layers": 4, "num_heads": 4, "attention_types": [[["global", "local"], 2]]},
+    ),
+    "gpt_neox": ("gpt_neox", SMALL | {"intermediate_size": 64}),
+    "opt": ("opt", SMALL | {"ffn_dim": 64, "word_embed_proj_dim": 32, "init_std": 0.3}),
+    "llama": ("llama", ROTARY),
+    "smollm2": ("llama", ROTARY | {"tie_word_embeddings": True}),
+    "mistral": ("mistral", ROTARY | {"sliding_window": None}),
+    "mistral_window": ("mistral", ROTARY | {"sliding_window": 4}),
+    "qwen2": ("qwen2", ROTARY),
+    "qwen3": ("qwen3", ROTARY | {"head_dim": 8}),
+    "gemma2": ("gemma2", ROTARY | {"head_dim": 8}),
+    "gemma3": ("gemma3_text", ROTARY | {"head_dim": 8}),
+    "phi": ("phi", ROTARY),
+    "phi3": ("phi3", ROTARY | {"pad_token_id": 0}),
+    "bloom": ("bloom", SMALL | {"n_layer": 4, "n_head": 4}),
+    "falcon": ("falcon", SMALL),
 }
 
 PROMPTS = [
@@ -46,7 +57,8 @@ PROMPTS = [
 def tiny_model(family: str):
     """A model of that family with random weights, the same at each call."""
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **FAMILIES[family])).eval()
+    kind, settings = FAMILIES[family]
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **settings)).eval()
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +77,7 @@ def tokenizer():
     return made
 
 
-@pytest.fixture(scope="session", params=TINY)
+@pytest.fixture(scope="session", params=["gpt2", "llama"])
 def model(request):
     """A tiny GPT-2-style and a tiny Llama-style model; a test that uses it runs on both."""
     return tiny_model(request.param)
@@ -75,20 +87,6 @@ def model(request):
 def packaged():
     """The packaged model and its tokenizer."""
     return steering_utils.load_model("packaged")
-
-
-def block_outputs(model, ids):
-    """What each block returns for one prompt's ids, by a hook set here: (n_layers, n_tokens, d_model)."""
-    seen = []
-    with contextlib.ExitStack() as stack:
-        for block in decoder_blocks(model):
-            keep = block.register_forward_hook(
-                lambda m, a, output: seen.append(output[0] if isinstance(output, tuple) else output)
-            )
-            stack.callback(keep.remove)
-        with torch.no_grad():
-            model(torch.tensor([ids]))
-    return torch.cat(seen)
 
 
 def hooks_on(model) -> int:

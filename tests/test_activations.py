@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from conftest import FAMILIES, PROMPTS, block_outputs, hooks_on, some_vector, tiny_model
+from by_hand import block_outputs
+from conftest import PROMPTS, hooks_on, some_vector, tiny_model
 
 from steering_utils import Activations, capture, decoder_blocks, residual_norms, steer
 
@@ -17,18 +18,6 @@ def close(a, b):
     torch.testing.assert_close(torch.Tensor(a), b, rtol=1e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_it_reads_every_block_and_the_last_one_before_the_final_norm(family, tokenizer):
-    model, prompt = tiny_model(family), PROMPTS[1]
-    ids = torch.tensor([tokenizer(prompt)["input_ids"]])
-    with torch.no_grad():
-        entries = torch.stack(model(ids, output_hidden_states=True).hidden_states)[:, 0, -1]
-    found = capture(model, tokenizer, prompt)[0]
-    close(found[:-1], entries[1:-1])
-    close(found, block_outputs(model, ids[0].tolist())[:, -1])
-    assert (found[-1] - entries[-1]).norm() > 0.1 * found[-1].norm()
-
-
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 32])
 def test_a_prompt_reads_the_same_in_any_batch_with_any_tokenizer_setting(
@@ -37,6 +26,14 @@ def test_a_prompt_reads_the_same_in_any_batch_with_any_tokenizer_setting(
     monkeypatch.setattr(tokenizer, "padding_side", side)
     found = capture(model, tokenizer, PROMPTS, batch_size=batch_size)
     close(found, torch.stack([tokens[-1] for tokens in alone]))
+
+
+@pytest.mark.parametrize("positions", ["last", "all", 0])
+def test_more_prompts_than_are_sorted_together_stay_in_order(model, tokenizer, alone, positions, monkeypatch):
+    monkeypatch.setattr("steering_utils.activations.STRETCH", 2)
+    found = capture(model, tokenizer, PROMPTS, positions=positions, batch_size=2)
+    for row, tokens in zip(found, alone, strict=True):
+        close(row, tokens if positions == "all" else tokens[-1 if positions == "last" else 0])
 
 
 def test_a_tokenizer_needs_no_padding_token(model, tokenizer, alone):

@@ -1,10 +1,12 @@
 """Wrong input is refused with what was wrong and what to do, and leaves no hook behind."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from conftest import PROMPTS, hooks_on, some_vector, tiny_model
-from transformers import AutoModel, T5Config
+from tokenizers import normalizers
 
 from steering_utils import (
     Activations,
@@ -87,17 +89,28 @@ VALUE_ERRORS = {  # message: calls of (model, tokenizer) that give it
     ],
     "position -2 is outside 'No'": [lambda m, t: capture(m, t, ["The weather", "No"], positions=-2)],
     "'last', 'mean', 'all' or an int, got 'first'": [lambda m, t: capture(m, t, "No", positions="first")],
-    "positions must be one of all, prompt, new, last; got 'first'": [steered(positions="first")],
-    "positions must be one of all, prompt, new, last; got 3": [steered(positions=3)],
+    r"one of all, prompt, new, last or a boolean mask \(n_prompts, n_columns\); got 'first'": [
+        steered(positions="first")
+    ],
+    r"or a boolean mask \(n_prompts, n_columns\); got torch.int64 \(\)": [steered(positions=3)],
+    r"or a boolean mask \(n_prompts, n_columns\); got torch.int64 \(2, 2\)": [
+        steered(positions=torch.ones(2, 2, dtype=torch.long))
+    ],
+    r"or a boolean mask \(n_prompts, n_columns\); got torch.bool \(2,\)": [
+        steered(positions=torch.ones(2, dtype=torch.bool))
+    ],
+    "the mask for positions has 3 rows, the batch 2: give one for each prompt": [
+        steered(positions=torch.ones(3, 2, dtype=torch.bool))
+    ],
+    "the mask for positions has 1 columns, the prompts have 2 with their padding: give one for each": [
+        steered(positions=torch.ones(2, 1, dtype=torch.bool))
+    ],
     "batch_size must be 1 or more, got 0": [
         lambda m, t: capture(m, t, PROMPTS, batch_size=0),
         lambda m, t: next_token_logits(m, t, PROMPTS, batch_size=0),
         lambda m, t: continuation_nll(m, t, "I am", " happy", batch_size=0),
     ],
     # models and vectors
-    "T5Model is no decoder-only model .*: use a model such as GPT-2 or Llama": [
-        lambda m, t: capture(AutoModel.from_config(T5Config(num_layers=2, d_model=8, vocab_size=9)), t, "I")
-    ],
     "the vector has 2 NaN or inf values: look for them in its activations": [
         lambda m, t: SteeringVector(torch.tensor([1.0, NAN, INF]), 1),
         lambda m, t: SteeringVector(torch.tensor([1.0, -INF, NAN]), 1),
@@ -130,6 +143,23 @@ VALUE_ERRORS = {  # message: calls of (model, tokenizer) that give it
     r"positive .* at layers \[0, 1, 2, 3\] .* negative .* at layers \[3, 2, 1, 0\] .*: capture both": [
         lambda m, t: mean_difference(activations(), activations([3, 2, 1, 0]), 1)
     ],
+    "layer=1.* and .*layer=2.* belong to different places: combine vectors of one layer": [
+        lambda m, t: some_vector(1) + some_vector(2),
+        lambda m, t: some_vector(1) - some_vector(2),
+        lambda m, t: some_vector(1).project_out(some_vector(2)),
+        lambda m, t: cosine(some_vector(1), some_vector(2)),
+    ],
+    "model='a/x'.* and .*model='b/y'.* belong to different places": [
+        lambda m, t: SteeringVector(ONES, 1, "a/x") + SteeringVector(ONES, 1, "b/y"),
+        lambda m, t: cosine(SteeringVector(ONES, 1, "a/x"), SteeringVector(ONES, 1, "b/y")),
+    ],
+    "have different widths: they are of different models": [
+        lambda m, t: some_vector() + some_vector(width=31)
+    ],
+    "is zero: it has no direction": [
+        lambda m, t: some_vector(norm=0.0).normalized(),
+        lambda m, t: some_vector().project_out(some_vector(norm=0.0)),
+    ],
     r"got shapes \(3,\) and \(4,\): both must be \(d_model,\)": [lambda m, t: cosine(ONES[:3], ONES[:4])],
     r"got shapes \(1,\) and \(4,\): both must be": [lambda m, t: cosine(ONES[:1], ONES[:4])],
     r"got shapes \(2, 2\) and \(2, 2\): both must be": [lambda m, t: cosine(torch.eye(2), torch.eye(2))],
@@ -141,10 +171,8 @@ VALUE_ERRORS = {  # message: calls of (model, tokenizer) that give it
     r"or one number per row of the batch; got shape \(0,\)": [steered(alpha=[])],
     r"or one number per row of the batch; got shape \(1, 2\)": [steered(alpha=torch.ones(1, 2))],
     r"alpha 3e\+38 times the vector overflows torch.float32: choose a smaller": [steered(alpha=3e38)],
-    "alpha has 1 values, the batch 2 rows: give one number for all rows, or one per prompt": [
-        steered(alpha=[1.0])
-    ],
-    "alpha has 3 values, the batch 2 rows: .* with all prompts in one batch": [
+    "alpha has 1 rows, the batch 2: give one for each prompt, .* or the same for all": [steered(alpha=[1.0])],
+    "alpha has 3 rows, the batch 2: .* with all prompts in one batch": [
         steered(alpha=[1.0, 2.0, 3.0]),
         steered(alpha=[1.0, 2.0, 3.0], positions="last"),
         steered_in_batches,
@@ -236,6 +264,12 @@ TYPE_ERRORS = {
         lambda m, t: SteeringVector([1.0, 2.0], 1),
         lambda m, t: SteeringVector(ONES.long(), 1),
     ],
+    "operation must be a function of .h, v. such as add, got 'ablate'": [steered(operation="ablate")],
+    "expected a SteeringVector, got (Tensor|int|float)$": [
+        lambda m, t: some_vector() + ONES,
+        lambda m, t: some_vector() - 1,
+        lambda m, t: some_vector().project_out(0.5),
+    ],
     "model must be a str, got 5": [lambda m, t: SteeringVector(ONES, 1, model=5)],
     "provenance must be a dict, got 'pairs'": [lambda m, t: SteeringVector(ONES, 1, provenance="pairs")],
     r"positive must be a tensor as capture\(\) returns it, got list": [
@@ -286,3 +320,10 @@ def test_whole_numbers_of_other_kinds_are_layers(named, tokenizer, layer):
     vector = mean_difference(SIDE, -SIDE, layer)
     assert type(vector.layer) is int
     assert capture(named, tokenizer, PROMPTS, layers=[layer]).layers == (1,)
+
+
+def test_a_text_of_which_the_tokenizer_leaves_nothing_is_refused(tokenizer):
+    picky = copy.deepcopy(tokenizer)
+    picky.backend_tokenizer.normalizer = normalizers.Replace("!", "")
+    with pytest.raises(ValueError, match="nothing of '!!'"):
+        capture(tiny_model("gpt2"), picky, ["Hello!", "!!"])

@@ -92,6 +92,8 @@ def repository(tmp_path_factory, tokenizer):
     config = GPT2Config(n_layer=2, n_embd=128, n_head=4)  # 26 MB: more than one chunk of a download
     AutoModelForCausalLM.from_config(config).transformer.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    for name in ("vocab.json", "merges.txt", "special_tokens_map.json"):
+        (folder / name).unlink(missing_ok=True)  # transformers 4 writes them too
     for name in OTHERS:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("{}")
@@ -169,8 +171,8 @@ def test_a_broken_download_is_told_kept_and_mended(hub, session, tmp_path):
 
     hub.open()
     hub.requests.clear()
-    hub.cuts["model.safetensors"] = 1  # once: the client goes on from there
-    mended = python.load()
+    hub.cuts["model.safetensors"] = 1  # once: a newer client goes on from there by itself
+    mended = [python.load() for _ in range(2)][-1]
     assert mended["model"] == GPT2 and hub.sent() == ["model.safetensors"]
     assert any(rest for _, _, rest in hub.requests)
 
@@ -266,7 +268,7 @@ def test_the_packaged_model_is_converted_once_and_a_damaged_copy_is_named(hub, s
     python = session(hub, HF_HOME=str(tmp_path))
     later = python.load(PACKAGED)
     assert later["model"] == PACKAGED_NAME and not later["notices"] and not later["connects"]
-    folder = tmp_path / "steering_utils" / later["revision"]
+    (folder,) = (tmp_path / "steering_utils").glob(f"*/{later['revision']}")
     os.truncate(folder / "model.safetensors", 10**6)
     damaged = python.load(PACKAGED)
     assert "OSError" in damaged["errors"] and f"delete {folder} and load" in damaged["message"]

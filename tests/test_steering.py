@@ -1,115 +1,45 @@
 """`steer` adds exactly alpha * v where it says, and leaves the model as it was."""
 
 import contextlib
+import functools
 import threading
 
+import accelerate
 import pytest
 import torch
-from conftest import FAMILIES, PROMPTS, block_outputs, hooks_on, some_vector, tiny_model
+import transformers
+from by_hand import added_by_hand, block_outputs, changed, close, greedy, greedy_by_hand, logits
+from conftest import PROMPTS, hooks_on, some_vector, tiny_model
+from torch.utils._pytree import tree_map_only
 
-from steering_utils import SteeringVector, decoder_blocks, next_token_logits, steer
+from steering_utils import SteeringVector, capture, decoder_blocks, generate, next_token_logits, steer
+from steering_utils.blocks import residual
 from steering_utils.steering import POSITIONS
 from steering_utils.tokens import encode
 
 IDS = torch.tensor([[464, 6193, 287, 262, 12269, 318], [1026, 373, 257, 845, 922, 1110]])
 
 
-@torch.no_grad()
-def logits(model, ids=IDS):
-    return model(ids).logits
-
-
-def close(a, b, atol=2e-4):
-    torch.testing.assert_close(a, b, rtol=1e-4, atol=atol)
-
-
-def changed(a, b):
-    return float((a - b).abs().max()) > 0.05
-
-
-@contextlib.contextmanager
-def added_by_hand(model, layer, where):
-    """Add `where(n_tokens)`, a tensor (n_tokens, d_model), to a block's output: the reference."""
-
-    def hook(module, args, output):
-        h = output[0] if isinstance(output, tuple) else output
-        h = h + where(h.shape[1])
-        return (h, *output[1:]) if isinstance(output, tuple) else h
-
-    handle = decoder_blocks(model)[layer].register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def columns(positions, n_prompt, n_tokens):
-    """1 for each column that `positions` names, for one prompt without padding: (n_tokens, 1)."""
-    column = torch.arange(n_tokens)
-    chosen = {
-        "all": column >= 0,
-        "prompt": column < n_prompt,
-        "new": column >= n_prompt,
-        "last": column == n_prompt - 1,
-    }
-    return chosen[positions].float()[:, None]
-
-
-def greedy_by_hand(model, ids, vector, alpha, positions, n_new):
-    """Greedy decoding of one prompt, run afresh for each token: ids and logits (n_new, n_vocabulary)."""
-    ids, rows, n_prompt = torch.tensor([ids]), [], len(ids)
-
-    def where(n_tokens):
-        return alpha * vector.values * columns(positions, n_prompt, n_tokens)
-
-    with added_by_hand(model, vector.layer, where):
-        for _ in range(n_new):
-            rows.append(logits(model, ids)[0, -1])
-            ids = torch.cat([ids, rows[-1].argmax().view(1, 1)], dim=1)
-    return ids[0, n_prompt:], torch.stack(rows)
-
-
-def greedy(model, tokenizer, prompts, n_new=5, **options):
-    """The model's own greedy decoding: ids (n_prompts, n_new) and logits (n_prompts, n_new, n_vocabulary)."""
-    inputs = encode(tokenizer, prompts, padding_side="left")
-    settings = {"do_sample": False, "pad_token_id": 50256, "eos_token_id": None, "max_new_tokens": n_new}
-    full = {"output_logits": True, "return_dict_in_generate": True}
-    output = model.generate(**inputs, **settings, **full, **options)
-    return output.sequences[:, inputs["input_ids"].shape[1] :], torch.stack(output.logits, dim=1)
-
-
 # --- what is added -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("layer", range(4))
-def test_exactly_alpha_v_is_added_at_the_blocks_output(family, layer):
-    model, vector, alpha = tiny_model(family), some_vector(layer), -1.7
-    before = block_outputs(model, IDS[0].tolist())
-    with steer(model, vector, alpha):
-        after = block_outputs(model, IDS[0].tolist())
-    close(after[layer] - before[layer] - alpha * vector.values, torch.zeros(6, 32), atol=1e-5)
-    assert torch.equal(after[:layer], before[:layer])
-    assert all(changed(after[k], before[k]) for k in range(layer + 1, 4))
 
 
 def test_alpha_zero_is_bit_identical(model):
     for alpha in (0, 0.0, [0.0, 0.0]):
         with steer(model, [some_vector(k) for k in range(4)], alpha):
-            assert torch.equal(logits(model), logits(tiny_model(model.config.model_type)))
+            assert torch.equal(logits(model, IDS), logits(tiny_model(model.config.model_type), IDS))
 
 
 def test_several_vectors_add_up(model):
     u, v, w = some_vector(1), some_vector(1, seed=1), some_vector(2, seed=2)
     with steer(model, [u, v, w], 0.5):
-        together = logits(model)
+        together = logits(model, IDS)
     with steer(model, w, 0.5), steer(model, u, 0.5), steer(model, v, 0.5):
-        nested = logits(model)
+        nested = logits(model, IDS)
     with steer(model, [SteeringVector(u.values + v.values, 1), w], 0.5):
-        summed = logits(model)
+        summed = logits(model, IDS)
     close(together, summed)
     close(nested, summed)
-    assert changed(summed, logits(model))
+    assert changed(summed, logits(model, IDS))
 
 
 def test_one_alpha_per_row_is_as_many_calls(model):
@@ -160,22 +90,48 @@ def test_positions_hold_with_and_without_cache_and_padding(model, tokenizer, pos
         close(found[row], wanted)
 
 
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("options", [{}, {"temperature": 0, "num_beams": 3}])
+def test_positions_hold_for_sampling_and_beams(model, tokenizer, positions, use_cache, options):
+    alphas, options = [1.5, -1.5, 2.0], options | {"max_new_tokens": 5, "use_cache": use_cache}
+    with steer(model, some_vector(), alphas, positions=positions):
+        together = generate(model, tokenizer, PROMPTS[:3], **options)
+    alone = []
+    for seed, (prompt, alpha) in enumerate(zip(PROMPTS[:3], alphas, strict=True)):
+        with steer(model, some_vector(), alpha, positions=positions):
+            alone += generate(model, tokenizer, prompt, seed=seed, **options)
+    assert together == alone
+
+
+def test_a_mask_may_reach_into_what_is_generated(model, tokenizer):
+    prompt = tokenizer(PROMPTS[1])["input_ids"]
+    mask = torch.zeros(1, len(prompt) + 2, dtype=torch.bool)
+    mask[0, [1, len(prompt)]] = True  # the second token of the prompt, and the first new one
+    _, wanted = greedy_by_hand(model, prompt, some_vector(), 1.5, {1, len(prompt)}, n_new=5)
+    for use_cache in (True, False):
+        with steer(model, some_vector(), 1.5, positions=mask):
+            _, found = greedy(model, tokenizer, PROMPTS[1:2], use_cache=use_cache)
+        close(found[0], wanted)
+
+
+def test_a_mask_keeps_to_its_prompt_with_beams(model, tokenizer):
+    prompts, options = PROMPTS[:2], {"num_beams": 3, "num_return_sequences": 2}
+    mask = torch.zeros(2, 6, dtype=torch.bool)
+    mask[0, 5] = True  # the last token of the first prompt; nothing of the second
+    with steer(model, some_vector(), 2.0, positions=mask):
+        ids, _ = greedy(model, tokenizer, prompts, **options)
+    with steer(model, some_vector(), 2.0, positions="last"):
+        assert torch.equal(ids[:2], greedy(model, tokenizer, prompts[:1], **options)[0])
+    assert torch.equal(ids[2:], greedy(model, tokenizer, prompts[1:], **options)[0])
+
+
 def test_positions_differ(model, tokenizer):
     found = [greedy(model, tokenizer, PROMPTS)[1]]
     for positions in POSITIONS:
         with steer(model, some_vector(), 2.0, positions=positions):
             found.append(greedy(model, tokenizer, PROMPTS)[1])
     assert all(changed(a[:, 1], b[:, 1]) for i, a in enumerate(found) for b in found[:i])
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("positions", ["prompt", "new"])
-def test_positions_hold_in_every_family(family, tokenizer, positions):
-    model, vector = tiny_model(family), some_vector()
-    with steer(model, vector, 1.5, positions=positions):
-        _, found = greedy(model, tokenizer, PROMPTS[:1], n_new=3)
-    prompt = tokenizer(PROMPTS[0])["input_ids"]
-    close(found[0], greedy_by_hand(model, prompt, vector, 1.5, positions, n_new=3)[1])
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
@@ -214,13 +170,13 @@ def test_a_prompt_that_is_partly_in_the_cache_is_all_prompt(model, positions, st
         found = model(IDS[:, 3:], past_key_values=cache, attention_mask=torch.ones_like(IDS)).logits
     where = torch.isin(torch.arange(6), torch.tensor(steered)).float()[:, None]
     with added_by_hand(model, vector.layer, lambda n_tokens: 1.5 * vector.values * where):
-        close(found, logits(model)[:, 3:])
+        close(found, logits(model, IDS)[:, 3:])
 
 
 def test_embeddings_in_place_of_ids(model):
     with steer(model, some_vector(), [1.5, -1.5], positions="last"), torch.no_grad():
         found = model(inputs_embeds=model.get_input_embeddings()(IDS)).logits
-        close(found, logits(model))
+        close(found, logits(model, IDS))
 
 
 # --- how it goes away ----------------------------------------------------------------------------
@@ -228,13 +184,13 @@ def test_embeddings_in_place_of_ids(model):
 
 def leave_normally(model):
     with steer(model, some_vector(), positions="new"):
-        logits(model)
+        logits(model, IDS)
 
 
 def leave_by(error):
     def leave(model):
         with contextlib.suppress(error), steer(model, [some_vector(0), some_vector(3)], positions="last"):
-            logits(model)
+            logits(model, IDS)
             raise error
 
     return leave
@@ -245,17 +201,17 @@ def leave_in_the_order_entered(model):
     first.__enter__(), second.__enter__()
     first.__exit__(None, None, None)
     with torch.no_grad():
-        left = logits(model)
+        left = logits(model, IDS)
     second.__exit__(None, None, None)
     with steer(model, some_vector(1, seed=1), 2.0):
-        assert torch.equal(left, logits(model))
+        assert torch.equal(left, logits(model, IDS))
 
 
 def leave_by_a_failing_block(model):
     block = decoder_blocks(model)[3]
     handle = block.register_forward_pre_hook(lambda module, args: 1 / 0)
     with contextlib.suppress(ZeroDivisionError), steer(model, some_vector(), [1, 2], positions="prompt"):
-        logits(model)
+        logits(model, IDS)
     handle.remove()
 
 
@@ -271,38 +227,89 @@ def leave_by_a_failing_block(model):
     ],
 )
 def test_the_model_is_as_it_was(model, leave):
-    before = logits(model)
+    before = logits(model, IDS)
     leave(model)
     assert hooks_on(model) == 0
-    assert torch.equal(logits(model), before)
+    assert torch.equal(logits(model, IDS), before)
 
 
 # --- what it works with --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["tensor", "tuple"])
-def test_blocks_may_return_tensors_or_tuples(model, monkeypatch, kind):
-    """transformers 4 and 5 differ in it, so both forms are made here and looked at by the next block."""
-    block, following, seen = decoder_blocks(model)[1], decoder_blocks(model)[2], []
-    forward, read = block.forward, following.forward
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, KeyboardInterrupt, RuntimeError])
+def test_the_model_is_clean_after_generation_breaks_off(model, tokenizer, error):
+    before, steps = logits(model, IDS), []
 
-    def as_kind(*args, **kwargs):
-        output = forward(*args, **kwargs)
-        h = output[0] if isinstance(output, tuple) else output
-        return (h, "kept") if kind == "tuple" else h
+    def break_off(ids, scores):
+        steps.append(1)
+        if len(steps) == 3:
+            raise error("in the middle")
+        return scores
 
-    def unwrapped(h, *args, **kwargs):
-        seen.append(h)
-        return read(h[0] if isinstance(h, tuple) else h, *args, **kwargs)
+    with (
+        pytest.raises(error, match="in the middle"),
+        steer(model, some_vector(), [1.0, 2.0], positions="new"),
+    ):
+        generate(model, tokenizer, PROMPTS[:2], logits_processor=[break_off])
+    assert hooks_on(model) == 0
+    assert torch.equal(logits(model, IDS), before)
 
-    with steer(model, some_vector()):
-        wanted = logits(model)
-    monkeypatch.setattr(block, "forward", as_kind)
-    monkeypatch.setattr(following, "forward", unwrapped)
-    with steer(model, some_vector()):
-        assert torch.equal(logits(model), wanted)
-    assert isinstance(seen[0], tuple) == (kind == "tuple")
-    assert kind == "tensor" or seen[0][1] == "kept"
+
+@pytest.mark.parametrize("alpha", [2.0, [1.0, -1.0]])
+def test_each_block_is_steered_on_its_own_device(alpha):
+    model, devices = tiny_model("llama"), []
+    blocks = decoder_blocks(model)
+    to_meta = functools.partial(tree_map_only, torch.Tensor, lambda x: x.to("meta"))
+    for module in [*blocks[2:], model.model.norm, model.lm_head]:  # a second device that every machine has
+        module.to("meta").register_forward_pre_hook(lambda m, *inputs: to_meta(inputs), with_kwargs=True)
+    for block in blocks:
+        block.register_forward_hook(lambda m, args, output: devices.append(residual(output).device.type))
+    with steer(model, [some_vector(k) for k in range(4)], alpha, positions="last"), torch.no_grad():
+        model(IDS, use_cache=False)
+    assert devices == ["cpu", "cpu", "meta", "meta"]
+
+
+def test_weights_that_accelerate_keeps_on_disk(tokenizer, tmp_path):
+    model, vector = tiny_model("llama"), some_vector(2)
+    with steer(model, vector, 1.5):
+        wanted = logits(model, IDS)
+    places = {f"model.layers.{k}": "cpu" if k < 2 else "disk" for k in range(4)}
+    places |= {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
+    spread = accelerate.dispatch_model(tiny_model("llama"), places, main_device="cpu", offload_dir=tmp_path)
+    assert next(decoder_blocks(spread)[2].parameters()).device.type == "meta"  # brought in when it runs
+    with steer(spread, vector, 1.5):
+        close(logits(spread, IDS), wanted)
+    close(capture(spread, tokenizer, PROMPTS), torch.Tensor(capture(model, tokenizer, PROMPTS)))
+
+
+def test_alpha_can_be_learned(model):
+    alpha = torch.tensor([0.5, 0.0], requires_grad=True)
+    for _ in range(2):  # the second backward pass must not meet the graph of the first
+        with steer(model, some_vector(3), alpha):
+            loss = model(IDS).logits[:, -1, 7].sum()
+        loss.backward()
+    step, grads = 1e-2, alpha.grad / 2
+    for row in range(2):
+        ends = []
+        for sign in (1, -1):
+            shifted = alpha.detach().clone()
+            shifted[row] += sign * step
+            with steer(model, some_vector(3), shifted):
+                ends.append(logits(model, IDS)[:, -1, 7].double().sum())
+        assert grads[row] == pytest.approx(float(ends[0] - ends[1]) / (2 * step), rel=0.05, abs=1e-3)
+
+
+def test_a_block_that_runs_by_itself_is_refused_where_positions_matter():
+    model, calls = tiny_model("llama"), []
+    block = decoder_blocks(model)[1]
+    with block.register_forward_pre_hook(lambda m, *inputs: calls.append(inputs), with_kwargs=True):
+        logits(model, IDS)
+    args, kwargs = calls[0]
+    with (
+        steer(model, some_vector(), positions="last"),
+        pytest.raises(RuntimeError, match="a block ran outside a forward pass of the model: call the model"),
+    ):
+        block(*args, **kwargs)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
@@ -317,19 +324,16 @@ def test_other_precisions(tokenizer, dtype):
     assert ((after - wanted).abs() <= wanted.abs() * 2 * torch.finfo(dtype).eps + 1e-2).all()
 
 
-def test_the_blocks_own_output_is_not_written_into(model):
-    own = []
-    block = decoder_blocks(model)[1]
-    handle = block.register_forward_hook(lambda module, args, output: own.append(output))
-    logits(model)
-    handle.remove()
-    forward = block.forward
-    block.forward = lambda *args, **kwargs: own[0]
+def test_the_blocks_own_output_is_not_written_into(model, monkeypatch):
+    block, own = decoder_blocks(model)[1], []
+    with block.register_forward_hook(lambda module, args, output: own.append(output)):
+        logits(model, IDS)
+    monkeypatch.setattr(block, "forward", lambda *args, **kwargs: own[0])
+    h = own[0][0] if isinstance(own[0], tuple) else own[0]
+    before = h.clone()
     with steer(model, some_vector(), [1, 2], positions="last"):
-        before = own[0].clone()
-        logits(model)
-    block.forward = forward
-    assert torch.equal(own[0], before)
+        logits(model, IDS)
+    assert torch.equal(h, before)
 
 
 def test_gradients_flow_through(model):
@@ -339,6 +343,10 @@ def test_gradients_flow_through(model):
     assert embeddings.grad.isfinite().all() and embeddings.grad.abs().sum() > 0
 
 
+@pytest.mark.skipif(
+    transformers.__version__ < "5",
+    reason="transformers 4 records a block's state before any hook can change it",
+)
 @torch.no_grad()
 def test_hidden_states_show_the_steered_state_though_asked_for_before(tokenizer):
     model = tiny_model("llama")
@@ -354,7 +362,7 @@ def test_two_threads_with_two_models_do_not_meet():
     def run(family, times):
         for alpha in torch.linspace(-3, 3, times).tolist():
             with steer(models[family], some_vector(), [alpha, -alpha], positions="last"):
-                found[family].append(logits(models[family]))
+                found[family].append(logits(models[family], IDS))
 
     for family in models:
         run(family, 20)

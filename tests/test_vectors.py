@@ -10,7 +10,7 @@ import torch
 from conftest import PROMPTS, some_vector, tiny_model
 from safetensors.torch import load_file, save_file
 
-from steering_utils import SteeringVector, capture, cosine, mean_difference, random_directions
+from steering_utils import SteeringVector, capture, cosine, mean_difference, random_directions, vectors
 from steering_utils.vectors import FORMAT
 
 
@@ -101,9 +101,24 @@ def tampered(**changes):
         about = {"layer": 1, "model": "m", "method": "", "provenance": {}} | changes
         values = {"values": about.pop("values", vector.values)}
         about = json.dumps({name: value for name, value in about.items() if value is not None})
-        save_file(values, path, {"format": FORMAT, "about": about})
+        checksum = vectors._checksum(values["values"], about)  # right, so that the rest is looked at
+        save_file(values, path, {"format": FORMAT, "about": about, "sha256": checksum})
 
     return write
+
+
+def one_bit_off(path, vector):
+    vector.save(path)
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+def another_layer(path, vector):
+    vector.save(path)
+    data = path.read_bytes()
+    assert data.count(b'\\"layer\\": 2') == 1
+    path.write_bytes(data.replace(b'\\"layer\\": 2', b'\\"layer\\": 3'))
 
 
 def write_other_metadata(about):
@@ -122,6 +137,8 @@ def write_other_metadata(about):
         write_empty,
         write_foreign,
         write_bare,
+        one_bit_off,
+        another_layer,
         write_other_metadata({}),
         write_other_metadata({"about": "{"}),
         write_other_metadata({"about": "[1, 2]"}),
@@ -190,6 +207,39 @@ def test_values_are_float32_whatever_they_were(dtype):
 def test_scaling(vector, made, factor):
     assert torch.equal(made(vector).values, factor * vector.values)
     assert (made(vector).layer, made(vector).provenance) == (vector.layer, vector.provenance)
+
+
+def test_sums_and_differences_know_both_parts(vector):
+    other = SteeringVector(torch.arange(32.0), 2, method="by hand", provenance={"note": "x"})
+    for made, values, sign in (
+        (vector + other, vector.values + other.values, "+"),
+        (vector - other, vector.values - other.values, "-"),
+    ):
+        assert torch.equal(made.values, values)
+        assert (made.layer, made.model) == (2, "someone/a-model")
+        assert made.method == f"(mean difference) {sign} (by hand)"
+        assert made.provenance["made_of"] == [vector.provenance, other.provenance]
+    assert (other + vector).model == "someone/a-model"
+    torch.testing.assert_close((vector + other - other).values, vector.values)
+
+
+def test_dividing_and_normalizing(vector):
+    torch.testing.assert_close((vector / 4).values, vector.values / 4)
+    unit = vector.normalized()
+    assert unit.norm == pytest.approx(1, abs=1e-6)
+    assert cosine(unit, vector) == pytest.approx(1, abs=1e-6)
+
+
+def test_projecting_out_leaves_a_right_angle_and_the_rest(vector):
+    other = some_vector(layer=2, seed=5)
+    left = vector.project_out(other)
+    assert cosine(left, other) == pytest.approx(0, abs=1e-6)
+    assert left.norm**2 + (cosine(vector, other) * vector.norm) ** 2 == pytest.approx(
+        vector.norm**2, rel=1e-4
+    )
+    torch.testing.assert_close(left.project_out(other).values, left.values)
+    torch.testing.assert_close(vector.project_out(-3 * other).values, left.values)
+    assert vector.project_out(vector).norm == pytest.approx(0, abs=1e-5)
 
 
 def test_random_directions_have_the_norm_and_no_direction_in_common():
