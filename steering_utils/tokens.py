@@ -23,10 +23,7 @@ def encode(tokenizer, prompts, padding_side="right", device="cpu"):
 def token_ids(tokenizer, texts, **options) -> list[list[int]]:
     """The token ids of each text; a hundred at a time, since a tokenizer keeps much more for each."""
     options = {"return_attention_mask": False} | options
-    found = [ids for some in batches(texts, 100) for ids in tokenizer(list(some), **options)["input_ids"]]
-    if not all(found):
-        raise ValueError(f"the tokenizer leaves nothing of {texts[found.index([])]!r}: give another text")
-    return found
+    return [ids for some in batches(texts, 100) for ids in tokenizer(list(some), **options)["input_ids"]]
 
 
 def pad_id(tokenizer) -> int:
@@ -36,6 +33,8 @@ def pad_id(tokenizer) -> int:
 
 def pad(tokenizer, ids, padding_side="right", device="cpu"):
     """Rows of token ids as one batch; returns as `encode` does."""
+    if not all(ids):
+        raise ValueError("the tokenizer leaves nothing of a prompt: look for one of unusual characters only")
     shape = (len(ids), max(map(len, ids)))
     input_ids, mask = torch.full(shape, pad_id(tokenizer)), torch.zeros(shape, dtype=torch.long)
     for row, tokens in enumerate(ids):
