@@ -3,9 +3,11 @@
 from collections import Counter
 
 import numpy as np
+import scipy.stats
 import torch
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
+from .blocks import as_int
 from .tokens import batches, check_prompts, encode, pad, single_token_ids, token_ids
 
 
@@ -43,6 +45,88 @@ def logit_difference(logits, tokenizer, positive_words, negative_words):
         raise ValueError(f"more than once: {', '.join(twice)}; give each word once, on one side")
     positive, negative = (logits[:, single_token_ids(tokenizer, words)].logsumexp(1) for words in groups)
     return positive - negative
+
+
+def steerability(strengths, m) -> np.ndarray:
+    """How strongly each prompt follows the vector: the least-squares slope of m against the strength.
+
+    slope = sum_r (r - mean r)(m(r) - mean m) / sum_r (r - mean r)^2, in nats per unit of strength. A prompt
+    with a slope below 0 goes the wrong way; `np.mean(slopes < 0)` is the anti-steerable share.
+
+    Args:
+        strengths: (n_strengths,), with their signs.
+        m: the logit differences, (n_strengths, n_prompts).
+
+    Returns:
+        (n_prompts,).
+
+    Raises:
+        ValueError: fewer than two different strengths, or not one row of m for each.
+
+    Source:
+        Tan et al., arXiv 2407.12404.
+
+    Example:
+        >>> steerability([-1, 0, 1], [[-2.0, 1.0], [0.0, 0.0], [2.0, -1.0]]).tolist()
+        [2.0, -1.0]
+    """
+    strengths, m = np.asarray(strengths, dtype=float), np.asarray(m, dtype=float)
+    if strengths.ndim != 1 or len(set(strengths)) < 2 or m.ndim != 2 or len(m) != len(strengths):
+        raise ValueError(
+            f"got strengths {strengths.shape} and m {m.shape}: give two or more different strengths, "
+            "and m as (n_strengths, n_prompts)"
+        )
+    centred = strengths - strengths.mean()
+    return centred @ (m - m.mean(axis=0)) / (centred @ centred)
+
+
+def next_token_kl(plain_logits, logits) -> np.ndarray:
+    """How far steering moved the next token's distribution: KL(p0 || p) for each prompt, in nats.
+
+    KL = sum over the vocabulary of p0 (log p0 - log p), with p0 unsteered: 0 if nothing changed. It says how
+    much changed and not what, so that it is no measure of steering.
+
+    Args:
+        plain_logits, logits: (n_prompts, n_vocabulary), unsteered and steered.
+
+    Returns:
+        (n_prompts,).
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Source:
+        Kullback & Leibler, 1951.
+    """
+    if plain_logits.ndim != 2 or plain_logits.shape != logits.shape:
+        raise ValueError(
+            f"got {tuple(plain_logits.shape)} and {tuple(logits.shape)}: give both of the same prompts, "
+            "(n_prompts, n_vocabulary)"
+        )
+    p0, p = (x.double().log_softmax(dim=1) for x in (plain_logits, logits))
+    return torch.nn.functional.kl_div(p, p0, reduction="none", log_target=True).sum(dim=1).cpu().numpy()
+
+
+def off_target_ratio(off_target, on_target) -> float:
+    """How much a vector does that it was not meant to: mean |off-target effect| / mean |effect|.
+
+    0 for a vector that moves only its own concept, 1 for one that moves an unrelated one as much.
+
+    Args:
+        off_target: the change of an unrelated contrast's logit difference, (n_prompts,), in nats.
+        on_target: that of the vector's own concept at the same strength, on prompts of its own.
+
+    Raises:
+        ValueError: no values, or the vector has no effect on its own concept.
+
+    Example:
+        >>> off_target_ratio([0.5, -0.5], [2.0, 2.0])
+        0.25
+    """
+    off_target, on_target = np.abs(off_target), np.abs(on_target)
+    if not off_target.size or not on_target.size or not on_target.any():
+        raise ValueError("give the effects on some prompts each, and a vector with an effect on its concept")
+    return float(off_target.mean() / on_target.mean())
 
 
 def sentiment(texts) -> np.ndarray:
@@ -90,6 +174,35 @@ def continuation_nll(model, tokenizer, prompts, continuations, batch_size=16) ->
     return np.array(result)
 
 
+def distinct_ngrams(texts, n=2) -> np.ndarray:
+    """How varied each text is: different n-grams of words / all its n-grams, 1 if none comes twice.
+
+    For n = 1 and 2 it is distinct-1 and distinct-2; 1 minus it, for n = 4, is the share of repeated 4-grams.
+    Words are what spaces divide, in lower case. Longer texts repeat more, so compare equal lengths.
+
+    Returns:
+        (n_texts,); NaN where a text has fewer than n words.
+
+    Raises:
+        ValueError: n below 1.
+
+    Source:
+        Li et al., arXiv 1510.03055; repeated 4-grams: Welleck et al., arXiv 1908.04319. Both count over
+        all texts or over one long text; here each text has its own, to be averaged over prompts.
+
+    Example:
+        >>> distinct_ngrams(["so good so good"], n=2).round(2).tolist()  # so good, good so, so good
+        [0.67]
+    """
+    if as_int(n, "n") < 1:
+        raise ValueError(f"n must be 1 or more, got {n}")
+    shares = []
+    for words in (text.lower().split() for text in ([texts] if isinstance(texts, str) else texts)):
+        grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+        shares.append(len(set(grams)) / len(grams) if grams else np.nan)
+    return np.array(shares)
+
+
 def relative_strength(vector, alpha, norms) -> float:
     """r = |alpha| * norm(v) / median norm(h) at the vector's layer: the push against what it pushes.
 
@@ -111,9 +224,13 @@ def alpha_for(vector, strength, norms) -> float:
 
 
 def bootstrap_interval(values, confidence=0.95, seed=0) -> tuple[float, float]:
-    """An interval for the mean of `values`, by resampling them (percentile bootstrap, 10,000 times).
+    """An interval for the mean of `values`, by resampling them 10,000 times (percentile bootstrap).
 
-    Resample what was drawn independently: prompts, with the generations of one prompt averaged first.
+    Resample what was drawn independently: prompts, with the generations of one prompt averaged first; for
+    random directions, the directions. It is `scipy.stats.bootstrap` with this book's settings.
+
+    Source:
+        Efron, The Annals of Statistics 7(1), 1979.
 
     Raises:
         ValueError: fewer than two values, a value that is not finite, or a confidence outside 0 to 1.
@@ -123,6 +240,12 @@ def bootstrap_interval(values, confidence=0.95, seed=0) -> tuple[float, float]:
         raise ValueError(f"values must be two or more finite numbers, one per prompt; got {values}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, such as 0.95; got {confidence!r}")
-    means = np.random.default_rng(seed).choice(values, (10_000, len(values))).mean(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    found = scipy.stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=10_000,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return tuple(map(float, found.confidence_interval))

@@ -103,7 +103,7 @@ def _best_device() -> str:
 
 
 @contextlib.contextmanager
-def _no_progress_bars():
+def no_progress_bars():
     """Keep "Loading weights" bars out of notebook pages; downloads still show theirs."""
     logging = transformers.utils.logging
     shown = logging.is_progress_bar_enabled()
@@ -118,7 +118,7 @@ def _no_progress_bars():
 def _read(folder: Path, dtype):
     """Model and tokenizer from a folder on disk, with no request to anyone."""
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
@@ -214,7 +214,7 @@ def _convert(source: Path, folder: Path):
     """Write the GGUF model of `source` as a plain safetensors model, all or nothing."""
     gguf = next(source.glob("*.gguf")).name
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf, dtype=torch.float32)
             # transformers 4 would put a token in front that SmolLM2 was not trained with
             tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf, add_bos_token=False)

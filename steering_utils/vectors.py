@@ -182,6 +182,17 @@ def mean_difference(positive, negative, layer: int) -> SteeringVector:
     Source:
         Rimsky et al., arXiv 2312.06681; for single pairs Turner et al., arXiv 2308.10248.
     """
+    sides = states_at(positive, negative, layer)
+    provenance = {"n_positive": len(positive), "n_negative": len(negative)}
+    if isinstance(positive, Activations) and isinstance(negative, Activations):
+        provenance |= positive.source | {"positive": positive.prompts, "negative": negative.prompts}
+    name = provenance.pop("model", "")
+    difference = sides[0].mean(0) - sides[1].mean(0)
+    return SteeringVector(difference, layer, name, "mean difference", provenance)
+
+
+def states_at(positive, negative, layer: int) -> list[torch.Tensor]:
+    """Both sides at one layer, (n_prompts, d_model) in float32; takes and raises as `mean_difference`."""
     for name, side in (("positive", positive), ("negative", negative)):
         if not isinstance(side, torch.Tensor):
             raise TypeError(f"{name} must be a tensor as capture() returns it, got {type(side).__name__}")
@@ -199,31 +210,13 @@ def mean_difference(positive, negative, layer: int) -> SteeringVector:
     layers = known[0].layers if known else range(positive.shape[1])
     if (layer := as_int(layer)) not in layers:
         raise ValueError(f"layer {layer} was not captured: choose one of {list(layers)}")
-    positive_mean, negative_mean = (
-        side[:, layers.index(layer)].float().mean(0) for side in (positive, negative)
-    )
-    provenance = {"n_positive": len(positive), "n_negative": len(negative)}
-    if len(known) == 2:
-        provenance |= positive.source | {"positive": positive.prompts, "negative": negative.prompts}
-    name = provenance.pop("model", "")
-    return SteeringVector(positive_mean - negative_mean, layer, name, "mean difference", provenance)
+    return [side[:, layers.index(layer)].float() for side in (positive, negative)]
 
 
 def _about(side) -> str:
     """The shape of activations and, if they know it, where they come from."""
     where = f" at layers {list(side.layers)} of {side.source}" if isinstance(side, Activations) else ""
     return f"{tuple(side.shape)}{where}"
-
-
-def random_directions(like: SteeringVector, n: int, seed: int = 0) -> list[SteeringVector]:
-    """`n` vectors in random directions, each with the norm and the layer of `like`: the control for it.
-
-    A normal sample divided by its length is uniform over directions.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    draws = torch.randn(n, len(like.values), generator=generator)
-    draws = like.norm * draws / draws.norm(dim=1, keepdim=True)
-    return [replace(like, values=row, method=f"random direction, seed {seed}") for row in draws]
 
 
 def cosine(a, b) -> float:

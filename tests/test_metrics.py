@@ -12,11 +12,15 @@ from steering_utils import (
     alpha_for,
     bootstrap_interval,
     continuation_nll,
+    distinct_ngrams,
     logit_difference,
+    next_token_kl,
     next_token_logits,
+    off_target_ratio,
     relative_strength,
     sentiment,
     steer,
+    steerability,
 )
 
 TAILS = [" happy today", "", " sunny, and the snow is white.", " so", " no"]
@@ -106,3 +110,43 @@ def test_the_bootstrap_covers_the_mean_about_as_often_as_it_says():
 
 def test_the_bootstrap_of_equal_values_is_that_value():
     assert bootstrap_interval([2.5] * 7) == (2.5, 2.5)
+
+
+def test_steerability_is_numpys_straight_line():
+    strengths = [-0.3, -0.1, 0.0, 0.25]
+    m = np.random.default_rng(0).normal(size=(4, 5))
+    wanted = [np.polyfit(strengths, column, 1)[0] for column in m.T]
+    np.testing.assert_allclose(steerability(strengths, m), wanted)
+
+
+@pytest.mark.parametrize(
+    ("strengths", "m"),
+    [([0.1], [[1.0]]), ([0.1, 0.1], [[1.0], [2.0]]), ([0.0, 1.0], [1.0, 2.0]), ([0, 1], [[1]])],
+)
+def test_steerability_needs_two_strengths_and_a_row_for_each(strengths, m):
+    with pytest.raises(ValueError, match="two or more different strengths"):
+        steerability(strengths, m)
+
+
+def test_kl_is_scipys_entropy_of_one_relative_to_the_other():
+    plain, steered = torch.randn(2, 3, 11, generator=torch.Generator().manual_seed(0)).unbind()
+    wanted = scipy.stats.entropy(plain.softmax(1), steered.softmax(1), axis=1)
+    np.testing.assert_allclose(next_token_kl(plain, steered), wanted, rtol=1e-5)
+    assert (next_token_kl(plain, plain + 3.0) < 1e-12).all()  # logits are free up to a constant
+    with pytest.raises(ValueError, match="same prompts"):
+        next_token_kl(plain, steered[:2])
+
+
+def test_distinct_ngrams_by_hand():
+    texts = ["It was it WAS it was it was", "one two three four five", "", "a b c"]
+    np.testing.assert_allclose(distinct_ngrams(texts, 1), [2 / 8, 1, np.nan, 1])
+    np.testing.assert_allclose(distinct_ngrams(texts, 4), [2 / 5, 1, np.nan, np.nan])
+    assert distinct_ngrams("a a", 1).tolist() == [0.5]
+    with pytest.raises(ValueError, match="1 or more"):
+        distinct_ngrams(texts, 0)
+
+
+def test_off_target_ratio_does_not_let_opposite_effects_cancel():
+    assert off_target_ratio([1.0, -1.0], [4.0, 4.0, 4.0]) == 0.25
+    with pytest.raises(ValueError, match="effect on its concept"):
+        off_target_ratio([1.0], [0.0])

@@ -242,22 +242,6 @@ def test_projecting_out_leaves_a_right_angle_and_the_rest(vector):
     assert vector.project_out(vector).norm == pytest.approx(0, abs=1e-5)
 
 
-def test_random_directions_have_the_norm_and_no_direction_in_common():
-    like = some_vector(width=576, norm=37.0)
-    drawn = random_directions(like, 40, seed=3)
-    assert all(v.norm == pytest.approx(37.0, rel=1e-5) and v.layer == like.layer for v in drawn)
-    cosines = [abs(cosine(a, b)) for i, a in enumerate(drawn) for b in drawn[:i]]
-    assert np.mean(cosines) == pytest.approx(math.sqrt(2 / (math.pi * 576)), rel=0.1)
-    assert np.quantile(cosines, 0.95) == pytest.approx(0.082, rel=0.1)
-
-
-def test_random_directions_repeat_with_their_seed():
-    first, again, other = (random_directions(some_vector(), 3, seed=s) for s in (1, 1, 2))
-    assert all(torch.equal(a.values, b.values) for a, b in zip(first, again, strict=True))
-    assert not any(torch.equal(a.values, b.values) for a, b in zip(first, other, strict=True))
-    assert len({v.method for v in first + other}) == 2
-
-
 @pytest.mark.parametrize(
     "a, b, wanted",
     [([3, 4], [4, 3], 0.96), ([1, 0], [0, 2], 0), ([1, 2], [-2, -4], -1), ([1, 2], [10, 20], 1)],
