@@ -251,3 +251,34 @@ def check_bootstrap_means(answer):
     ]
     _expect(answer(scores, draws), wanted, "index each prompt's mean with draws, then average.", mistakes)
     return "What was drawn independently is the prompt, so that is what is drawn again."
+
+
+@_check
+def check_expected_cosine(answer):
+    """Chapter 6: differences (n_pairs, d_model), n pairs -> the expected cosine of their halves."""
+    x = _random(40, 6) + 1.0
+    noise, signal = x.var(0).sum(), x.mean(0).square().sum()
+    mistakes = [
+        (1 / (1 + noise / signal / 10), "each half has only n / 2 pairs: the noise counts twice."),
+        (1 / (1 + 2 * (noise / signal) ** 0.5 / 10), "rho is squared: use variances and squared lengths."),
+        (1 / (1 + 2 * noise / signal), "n is not used: the noise of a mean falls with the number of pairs."),
+    ]
+    _expect(answer(x, 10), 1 / (1 + 2 * noise / signal / 10), "it is 1 / (1 + 2 rho^2 / n).", mistakes)
+    return "Twice the noise, or the signal shorter by the square root of two, takes twice the pairs."
+
+
+@_check
+def check_separability(answer):
+    """Chapter 6: two sides (n, d_model) and v (d_model,) -> d', one number."""
+    up, down, v = _random(9, 4) + 0.8, 2 * _random(9, 4).flip(0), _random(1, 4)[0]
+    a, b = up @ v, down @ v
+    wanted = (a.mean() - b.mean()) / ((a.var() + b.var()) / 2).sqrt()
+    mistakes = [
+        (-wanted, "the sign is turned round: positive minus negative."),
+        (a.mean() - b.mean(), "the spread is missing: divide by it."),
+        ((a.mean() - b.mean()) / v.norm(), "the spread is missing: the vector's length is another unit."),
+        ((a.mean() - b.mean()) / torch.cat([a, b]).std(), "take each side's own spread, not that of all."),
+    ]
+    _expect(answer(up, down, v), wanted, "difference of means over the root of the mean variance.", mistakes)
+    _expect(answer(up, down, 3 * v), wanted, "it must not depend on the length of v.")
+    return "It has no unit, so vectors of different layers and models can be compared."

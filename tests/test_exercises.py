@@ -29,6 +29,11 @@ WRONG = {  # check: (a plausible wrong answer, a pattern for what the check says
     "check_logit_difference": (lambda z, up, down: z[:, up].mean(1) - z[:, down].mean(1), "means of logits"),
     "check_rank_among_controls": (lambda real, c: (c.abs() >= real).sum() / len(c), "can say p = 0"),
     "check_bootstrap_means": (lambda x, draws: x.flatten()[draws].mean(1), "average over the seeds first"),
+    "check_expected_cosine": (
+        lambda x, n: 1 / (1 + x.var(0).sum() / x.mean(0).square().sum() / n),
+        "only n / 2 pairs",
+    ),
+    "check_separability": (lambda p, n, v: (p @ v).mean() - (n @ v).mean(), "spread is missing"),
 }
 
 
