@@ -105,6 +105,7 @@ def test_nothing_stands_twice():
         *NEUTRAL_TEXTS,
         *(text for text, _ in LABELLED_TEXTS + FACTUAL_PROMPTS),
         *(text for pairs in [*BY_SPLIT.values(), TENSE_PAIRS] for p in pairs for text in p),
+        *(text for *pair, _ in NEGATION_PAIRS for text in pair),
         *SCORING,
         *(text for p in SENTIMENT_PAIRS[1:] for text in p),
     ]
