@@ -44,7 +44,7 @@ from .metrics import (
 from .models import describe, load_model
 from .operations import ablate, add, add_and_keep_norm, set_projection
 from .plots import plot_by_layer, plot_classes, plot_dose_response, plot_token_scores
-from .slider import AlphaSlider
+from .slider import AlphaSlider, Slider
 from .steering import steer
 from .sweeps import sweep
 from .tokens import encode, single_token_ids, token_table

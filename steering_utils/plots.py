@@ -1,8 +1,11 @@
 """The book's figures: one style, one colour for each role, readable to the colour-blind."""
 
+from html import escape
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from IPython.display import SVG
 
 POSITIVE, NEGATIVE, UNSTEERED, CONTROL = "#0072b2", "#d55e00", "#222222", "#8c8c8c"  # after Okabe and Ito
 STYLE = {
@@ -84,6 +87,35 @@ def plot_dose_response(strengths, series, *, title, ylabel, controls=None, ax=No
     ax.set(title=title, xlabel="relative strength r, with the sign of α", ylabel=ylabel)
     ax.legend()
     return ax
+
+
+def svg_points(groups, *, limits, xlabel, ylabel, about):
+    """A small drawing for one setting of a slider; its lines take the colour of the text around it.
+
+    Args:
+        groups: tuples of points (n, 2), a colour, and what they are drawn as: "filled", "open" or "line".
+        limits: ((x from, x to), (y from, y to)), the same for all settings, so that the eye can compare.
+        about: what it shows, for those who do not see it.
+    """
+    (left, right), (bottom, top) = limits
+    inside = ""
+    for points, colour, kind in groups:
+        at = (_array(points) - (left, bottom)) / (right - left, top - bottom) * (280, -160) + (10, 170)
+        if kind == "line":
+            corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
+            inside += f'<polyline points="{corners}" fill="none" stroke="{colour}"/>'
+            continue
+        face = colour if kind == "filled" else "none"
+        inside += "".join(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{face}" stroke="{colour}"/>' for x, y in at
+        )
+    text = '<text fill="currentColor" font-size="12" text-anchor="middle"'
+    inside += f'{text} x="150" y="192">{escape(xlabel)}</text>'
+    inside += f'{text} transform="translate(-4 90) rotate(-90)">{escape(ylabel)}</text>'
+    frame = '<path d="M10 10V170H290" fill="none" stroke="currentColor"/>'
+    size = 'viewBox="-18 0 318 200" style="max-width: 30em; width: 100%"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(about)}" {size}>'
+    return SVG(f"{head}{frame}{inside}</svg>")
 
 
 def _array(values) -> np.ndarray:

@@ -1,110 +1,270 @@
-"""The α slider: live where a kernel answers, and a table of its settings where none does."""
+"""Figures that answer: live where a kernel runs; on a page without one, a slider through a table."""
 
+import functools
 import hashlib
+import itertools
+import json
 import sys
+from contextlib import ExitStack
 from html import escape
+from pathlib import Path
 
 import ipywidgets as widgets
+from huggingface_hub import constants
 
 from .generation import generate
-from .metrics import alpha_for, relative_strength
+from .metrics import alpha_for, next_token_logits, sentiment
+from .models import identity
 from .steering import check_vector, steer
+from .sweeps import code_version
 from .tokens import check_prompts
 from .vectors import SteeringVector
 
-STRENGTHS = (-0.5, -0.3, -0.15, 0, 0.15, 0.3, 0.5)
-HEAD = '<thead><tr><th scope="col">α</th><th scope="col">r</th><th scope="col">continuation</th></tr></thead>'
-SCRIPT = """<script>(() => {  // a slider through the table's rows; where scripts do not run, the table is all
-  const box = document.getElementById("%s"), rows = [...box.querySelectorAll("tbody tr")];
-  const [label, input, output] = ["label", "input", "output"].map((tag) => document.createElement(tag));
-  const show = () => {
-    const [alpha, r, text] = [...rows[input.value].cells].map((cell) => cell.textContent);
-    input.setAttribute("aria-valuetext", "α = " + alpha);
-    output.textContent = `α = ${alpha}, r = ${r}: ${box.dataset.prompt}${text}`;
+STRENGTHS = (-0.5, -0.3, -0.15, 0.0, 0.15, 0.3, 0.5)
+STYLE = {"style": {"description_width": "6em"}, "layout": {"width": "95%"}}
+CACHE = Path(constants.HF_HOME) / "steering_utils" / "sliders"
+SCRIPT = """<script>(() => {  // where scripts do not run, the table is all there is, and it is enough
+  const box = document.getElementById("%s"), table = box.querySelector("table");
+  const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  const rows = new Map([...table.tBodies[0].rows].map((row) => [row.dataset.setting, row]));
+  const make = (tag, style, ...inside) => {
+    const element = document.createElement(tag);
+    element.style.cssText = style;
+    element.append(...inside);
+    return element;
   };
-  Object.assign(input, {type: "range", max: rows.length - 1, value: rows.length >> 1, oninput: show});
-  input.setAttribute("data-lm-suppress-shortcuts", "true");  // JupyterLab would eat the arrow keys
+  const inputs = box.dataset.start.split(",").map((first, k) => {
+    const texts = [];
+    for (const [setting, row] of rows) texts[setting.split(",")[k]] = row.cells[k].textContent;
+    const input = make(texts.some(isNaN) ? "select" : "input", "display: block; width: 100%%");
+    if (texts.some(isNaN)) input.append(...texts.map((text, i) => new Option(text, i)));
+    else Object.assign(input, {type: "range", min: 0, max: texts.length - 1, step: 1});
+    input.setAttribute("data-lm-suppress-shortcuts", "true");  // JupyterLab would eat the arrow keys
+    input.value = first;
+    input.oninput = show;
+    return input;
+  });
+  const labels = inputs.map((input) => make("label", "display: block; margin: 0.5em 0", "", input));
+  const output = make("output", "display: block; min-height: 9em");
   output.setAttribute("aria-live", "polite");
-  for (const part of [label, input, output]) part.style.cssText = "display: block; width: 100%%";
-  label.append("α", input), box.prepend(label, output), show();
+  function show() {
+    const row = rows.get(inputs.map((input) => input.value).join());
+    inputs.forEach((input, k) => {
+      const said = `${heads[k]}: ${row.cells[k].textContent}`;
+      labels[k].firstChild.textContent = input.type === "range" ? said : heads[k];
+      if (input.type === "range") input.setAttribute("aria-valuetext", said);
+    });
+    output.replaceChildren(...[...row.cells].slice(inputs.length).map((cell, k) => make(
+      "span", "display: block; margin-bottom: 0.4em",
+      make("b", "", heads[inputs.length + k] + ": "), ...cell.cloneNode(true).childNodes)));
+  }
+  const all = make("details", "", make("summary", "", "All settings as a table"), table.parentNode);
+  addEventListener("beforeprint", () => { all.open = true; });
+  box.append(make("b", "", table.caption.textContent), ...labels, output, all);
+  show();
 })()</script>"""
 
 
-class AlphaSlider:
-    """Text against α, layer and prompt; show it by making it the last line of a cell.
+class Slider:
+    """What changes with a setting, as a figure that answers; show it by making it the last line of a cell.
 
-    A notebook with a running kernel shows sliders, which generate when they are let go. A page without one
-    shows the first prompt at each of `strengths`, as a table with a slider that goes through its rows.
+    With a running kernel its controls are widgets, and each move calls `read`. A page without one has the
+    table of all settings, and a script of its own that goes through the rows.
 
     Args:
-        vectors: one SteeringVector for each layer on offer; the middle one is shown first.
-        prompt: the text to continue.
-        norms: (n_layers,), from `residual_norms`; they give the relative strength beside each α.
-        strengths: the relative strengths in the table, with signs; the largest ends the live slider.
-        seed: every setting is sampled with the same random numbers.
+        caption: what it shows.
+        controls: a dict of name to the values on offer; numbers make a slider, texts a menu. Each starts in
+            the middle, a menu at its top.
+        read: a function of a list of settings, each a dict of name to value, that gives for each a dict of
+            column to what stands there: text, a number, a dict of label to share (drawn as bars), or a
+            drawing (`plots.svg_points`).
+        live: a dict of name to a widget that stands for a control, or is one more, where a kernel runs.
+
+    Raises:
+        ValueError: no controls, or one with nothing to choose.
+    """
+
+    def __init__(self, caption, controls, read, live=None):
+        self.caption, self.read, self._seen = caption, read, {}
+        self.controls = {name: list(values) for name, values in controls.items()}
+        if not self.controls or not all(self.controls.values()):
+            raise ValueError(f"give at least one control, each with values to choose from; got {controls}")
+        self.inputs = {name: self._widget(name) for name in self.controls} | (live or {})
+        self.text = widgets.HTML()
+        self.box = widgets.VBox([*self.inputs.values(), self.text])
+        for control in self.inputs.values():
+            if control.has_trait("continuous_update"):
+                control.continuous_update = False  # a drag is one call of `read`, not fifty
+            control.observe(self._update, names="value")
+
+    def rows(self, settings) -> list[dict]:
+        """What `read` gives for each setting; what is not known yet is asked for in one call."""
+        keys = [json.dumps(setting, sort_keys=True) for setting in settings]
+        if new := {key: one for key, one in zip(keys, settings, strict=True) if key not in self._seen}:
+            self._seen |= zip(new, self.read(list(new.values())), strict=True)
+        return [self._seen[key] for key in keys]
+
+    def table(self) -> str:
+        """All settings as an HTML table, which the script makes a slider of; all text is escaped."""
+        numbers = list(itertools.product(*(range(len(values)) for values in self.controls.values())))
+        settings = [
+            {name: values[i] for i, (name, values) in zip(chosen, self.controls.items(), strict=True)}
+            for chosen in numbers
+        ]
+        rows, body = self.rows(settings), ""
+        for chosen, setting, row in zip(numbers, settings, rows, strict=True):
+            cells = "".join(f'<th scope="row">{_html(value)}</th>' for value in setting.values())
+            cells += "".join(f'<td style="text-align: left">{_html(value)}</td>' for value in row.values())
+            body += f'<tr data-setting="{",".join(map(str, chosen))}">{cells}</tr>'
+        heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in [*self.controls, *rows[0]])
+        table = f"<table><caption style='color: inherit'>{escape(self.caption)}</caption>"
+        table += f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+        start = ",".join(str(_start(values)) for values in self.controls.values())
+        name = "slider-" + hashlib.sha256(table.encode()).hexdigest()[:12]  # the same content, the same name
+        inside = (
+            f'<div style="overflow-x: auto" tabindex="0" role="group" aria-label="All settings">{table}</div>'
+        )
+        return f'<div class="steering-slider" id="{name}" data-start="{start}">{inside}</div>{SCRIPT % name}'
+
+    def _widget(self, name):
+        values = self.controls[name]
+        kind = widgets.Dropdown if isinstance(values[0], str) else widgets.SelectionSlider
+        options = [(_html(value), value) for value in values]
+        return kind(options=options, value=values[_start(values)], description=name, **STYLE)
+
+    def _update(self, change=None):
+        self.text.value = "<i>working …</i>"
+        try:
+            (row,) = self.rows([{name: control.value for name, control in self.inputs.items()}])
+            self.text.value = "".join(f"<div><b>{escape(k)}:</b> {_html(v)}</div>" for k, v in row.items())
+        except Exception as error:  # nobody would see what a callback raises
+            self.text.value = f"<i>{escape(str(error))}</i>"
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
+        bundle = {"application/vnd.jupyter.widget-view+json": view, "text/plain": type(self).__name__}
+        if "google.colab" not in sys.modules:  # Colab always has a kernel, and may prefer the HTML
+            bundle["text/html"] = self.table()
+        self._update()
+        return bundle
+
+
+class AlphaSlider(Slider):
+    """Text, its tone and the likeliest next tokens, against strength, layer and prompt.
+
+    All settings are generated in one batch with the same random numbers, and kept in a cache by what they
+    depend on, if the model has a revision. With a kernel any prompt can be typed.
+
+    Args:
+        vectors: one SteeringVector for each layer on offer.
+        prompts: a text to continue, or several.
+        norms: (n_layers,), from `residual_norms`: they turn a strength into the layer's alpha.
+        strengths: relative strengths r, with the sign of alpha.
+        seed: that of every setting.
 
     Raises:
         TypeError, ValueError: as `steer` and `encode` do, before anything is generated.
     """
 
     def __init__(
-        self, model, tokenizer, vectors, prompt, norms, *, strengths=STRENGTHS, max_new_tokens=25, seed=0
+        self, model, tokenizer, vectors, prompts, norms, *, strengths=STRENGTHS, max_new_tokens=25, seed=0
     ):
         vectors = [vectors] if isinstance(vectors, SteeringVector) else list(vectors)
         for vector in vectors:
             check_vector(model, vector)
-        check_prompts([prompt])
-        self.model, self.tokenizer, self.norms, self.seed = model, tokenizer, norms, seed
-        self.max_new_tokens, self.vectors = max_new_tokens, {vector.layer: vector for vector in vectors}
-        layers = sorted(self.vectors)
-        if not layers or len(layers) < len(vectors):
+        self.prompts, layers = check_prompts(prompts), sorted(vector.layer for vector in vectors)
+        if not layers or len(set(layers)) < len(layers):
             raise ValueError("give at least one vector, and one for each layer")
-        start = layers[len(layers) // 2]
-        self.first = (prompt, start)
-        self.alphas = [alpha_for(self.vectors[start], r, norms) for r in strengths]
-        end = max(map(abs, self.alphas))
-        same = {"continuous_update": False, "style": {"description_width": "4em"}}
-        self.alpha = widgets.FloatSlider(0.0, min=-end, max=end, step=end / 20, description="α", **same)
-        self.layer = widgets.SelectionSlider(options=layers, value=start, description="layer", **same)
-        self.prompt = widgets.Text(prompt, description="prompt", **same)
-        self.text = widgets.HTML()
-        self.box = widgets.VBox([self.alpha, self.layer, self.prompt, self.text])
-        for control in (self.alpha, self.layer, self.prompt):
-            control.observe(self._update, names="value")
+        self.model, self.tokenizer, self.norms = model, tokenizer, norms
+        self.vectors = {vector.layer: vector for vector in vectors}
+        self.options = {"max_new_tokens": max_new_tokens, "seed": seed}
+        strengths = [float(r) for r in strengths]
+        controls, fixed = {"strength r": strengths}, []
+        for name, values in (("layer", layers), ("prompt", self.prompts)):
+            if len(values) > 1:
+                controls[name] = values
+            else:
+                fixed.append(f"“{values[0]} …”" if name == "prompt" else f"{name} {values[0]}")
+        end = max(map(abs, strengths))
+        live = {
+            "strength r": widgets.FloatSlider(
+                0.0, min=-end, max=end, step=end / 20, description="r", **STYLE
+            ),
+            "prompt": widgets.Combobox(
+                value=self.prompts[0], options=self.prompts, description="prompt", **STYLE
+            ),
+        }
+        caption = ", ".join(["What the model writes", *fixed, "one seed"])
+        super().__init__(caption, controls, self._write, live)
 
-    def continuations(self, alphas, layer, prompt) -> list[str]:
-        """The prompt continued at each α, in one batch and with the same random numbers."""
-        options = {"max_new_tokens": self.max_new_tokens, "seed": [self.seed] * len(alphas)}
-        with steer(self.model, self.vectors[layer], list(alphas)):
-            return generate(self.model, self.tokenizer, [prompt] * len(alphas), **options)
+    def _write(self, settings) -> list[dict]:
+        """The rows for these settings, from the cache or the model."""
+        file = self._file(settings) if len(settings) > 1 else None  # single moves would fill the disk
+        if file and file.is_file():
+            return json.loads(file.read_text())
+        prompts = [one.get("prompt", self.prompts[0]) for one in settings]
+        layers = [one.get("layer", next(iter(self.vectors))) for one in settings]
+        alphas = [
+            alpha_for(self.vectors[layer], one["strength r"], self.norms)
+            for layer, one in zip(layers, settings, strict=True)
+        ]
+        with ExitStack() as stack:
+            for at, vector in self.vectors.items():  # each works on the rows of its own layer
+                own = [alpha * (layer == at) for alpha, layer in zip(alphas, layers, strict=True)]
+                stack.enter_context(steer(self.model, vector, own))
+            options = self.options | {"seed": [self.options["seed"]] * len(prompts)}
+            texts = generate(self.model, self.tokenizer, prompts, **options)
+            logits = next_token_logits(self.model, self.tokenizer, prompts, batch_size=len(prompts))
+        likeliest, ids = logits.softmax(dim=1).topk(4)
+        bars = [
+            {self.tokenizer.decode([i]): float(p) for i, p in zip(row, shares, strict=True)}
+            for row, shares in zip(ids.tolist(), likeliest, strict=True)
+        ]
+        parts = zip(alphas, prompts, texts, sentiment(texts).tolist(), bars, strict=True)
+        rows = [
+            {"α": alpha, "text": prompt + text, "VADER score of the continuation": tone, "next token": bar}
+            for alpha, prompt, text, tone, bar in parts
+        ]
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(rows))
+        return rows
 
-    def _update(self, change=None):
-        prompt, layer, alpha = self.prompt.value, self.layer.value, self.alpha.value
-        self.text.value = "<i>writing …</i>"
-        try:
-            text = self.continuations([alpha], layer, prompt)[0]
-            r = relative_strength(self.vectors[layer], alpha, self.norms)
-            self.text.value = f"<i>r = {r:.2f}</i><br><b>{escape(prompt)}</b>{escape(text)}"
-        except Exception as error:  # nobody would see what a callback raises
-            self.text.value = f"<i>{escape(str(error))}</i>"
+    def _file(self, settings) -> Path | None:
+        """Where the rows are kept: named after all that they depend on. None if the model is not pinned."""
+        who, digest = identity(self.model), hashlib.sha256()
+        if not who["revision"]:
+            return None
+        about = [code_version(), who, str(self.model.dtype), self.model.device.type, self.options, settings]
+        digest.update(json.dumps([*about, self.prompts, list(self.vectors)]).encode())
+        for layer, vector in self.vectors.items():
+            digest.update(vector.values.numpy().tobytes() + str(float(self.norms[layer])).encode())
+        return CACHE / f"{digest.hexdigest()}.json"
 
-    def table(self) -> str:
-        """The first prompt at each α of the table, as HTML with all model text escaped."""
-        prompt, layer = self.first
-        rows = ""
-        for alpha, text in zip(self.alphas, self.continuations(self.alphas, layer, prompt), strict=True):
-            r = relative_strength(self.vectors[layer], alpha, self.norms)
-            rows += f'<tr><th scope="row">{alpha:+.2f}</th><td>{r:.2f}</td>'
-            rows += f'<td style="text-align: left">{escape(text)}</td></tr>'
-        caption = f"<caption style='color: inherit'>“{escape(prompt)} …” at layer {layer}, one seed</caption>"
-        name = "alpha-" + hashlib.sha256((caption + rows).encode()).hexdigest()[:12]
-        table = f"<table>{caption}{HEAD}<tbody>{rows}</tbody></table>"
-        return f'<div id="{name}" data-prompt="{escape(prompt)}">{table}</div>{SCRIPT % name}'
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        bundle = {"application/vnd.jupyter.widget-view+json": view, "text/plain": "AlphaSlider"}
-        self._update()
-        if "google.colab" not in sys.modules:  # Colab always has a kernel, and may prefer the HTML
-            bundle["text/html"] = self.table()
-        return bundle
+def _start(values) -> int:
+    """The number of the value that a control shows first."""
+    return 0 if isinstance(values[0], str) else len(values) // 2
+
+
+@functools.singledispatch
+def _html(value) -> str:
+    """What stands in a table's cell: a drawing as it is, all else escaped."""
+    return value._repr_svg_() if hasattr(value, "_repr_svg_") else escape(str(value))
+
+
+@_html.register
+def _(value: float) -> str:
+    return f"{value:+.2f}"
+
+
+@_html.register
+def _(value: dict) -> str:
+    """Bars of a share each; the colour is the text's, so that they are seen in the dark."""
+    style = "display: flex; gap: 0.5em; align-items: center"
+    bar = "display: inline-block; height: 0.7em; background: currentColor; opacity: 0.6; width"
+    return "".join(
+        f'<span style="{style}"><span style="min-width: 7em">{escape(label.strip() or repr(label))}</span>'
+        f'<span style="{bar}: {12 * share:.2f}em"></span>{share:.0%}</span>'
+        for label, share in value.items()
+    )
