@@ -61,9 +61,6 @@ def test_a_hook_works_on_top_of_it(model):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_precisions(model, dtype):
     model.to(dtype)
-    for name, value in model.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.normal_(value)
     state = weights(model)
     with steer(model, some_vector(), 1.5):
         wanted = logits(model, IDS)
@@ -72,6 +69,13 @@ def test_other_precisions(model, dtype):
     close(logits(model, IDS).double(), wanted.double(), atol=50 * torch.finfo(dtype).eps + 1e-6)
     unbake(model)
     assert same(weights(model), state)
+
+
+def test_a_bias_is_not_rounded_on_the_way():
+    projection = decoder_blocks(model := tiny_model("gpt2").double())[1].mlp.c_proj
+    bias = nn.init.normal_(projection.bias).detach().clone()
+    bake(model, some_vector(), 1.5)
+    assert torch.equal(projection.bias, bias + 1.5 * some_vector().values)
 
 
 @pytest.mark.parametrize(
