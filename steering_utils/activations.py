@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from tqdm.auto import tqdm
 
-from .blocks import as_int, check_layer, decoder_blocks, residual
+from .blocks import as_int, check_eval, check_layer, decoder_blocks, residual
 from .models import identity
 from .tokens import batches, check_prompts, pad, token_ids
 
@@ -81,8 +81,7 @@ def capture(
     layers = [check_layer(model, layer) for layer in layers]
     if not layers:
         raise ValueError("no layers: name at least one, or leave `layers` out for all of them")
-    if model.training:
-        raise ValueError("the model is in training mode, where dropout adds noise: call model.eval()")
+    check_eval(model)
     position = _check_position(positions, tokenizer, prompts)
     source, every, picked = identity(model), [None] * len(prompts), None
     with tqdm(total=len(prompts), disable=not progress, desc="capture") as bar:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from .blocks import decoder_blocks, residual
+from .blocks import check_eval, decoder_blocks, residual
 from .steering import check_alpha, check_vector
 
 PROBE = torch.arange(1, 9)[None]  # any token ids will do
@@ -23,8 +23,8 @@ def bake(model, vector, alpha=1.0):
     (Gemma) is followed by one. Several bakes add up; `unbake` takes all of them out.
 
     Raises:
-        TypeError, ValueError: as `steer` does, before anything is changed; also for more than one alpha,
-            or a block in which nothing reaches the residual stream directly.
+        TypeError, ValueError: as `steer` does, before anything is changed; also for more than one alpha, a
+            model in training mode, or a block in which nothing reaches the residual stream directly.
 
     Example:
         >>> bake(model, SteeringVector(torch.ones(32), layer=1), alpha=2.0)
@@ -34,18 +34,17 @@ def bake(model, vector, alpha=1.0):
     scale = check_alpha(alpha, [vector], model.dtype).detach()
     if scale.ndim:
         raise ValueError(f"alpha must be one number to be baked in, got {alpha!r}: for one per row use steer")
+    check_eval(model)
     parent, name = _find_output(model, decoder_blocks(model)[vector.layer])
     module, originals = getattr(parent, name), _baked.setdefault(model, {})
-    shift = (scale * vector.values).to(module.weight)
+    shift, dtype = scale * vector.values.to(module.weight.device), module.weight.dtype
     if hasattr(module, "bias"):
         originals.setdefault((module, "bias"), module.bias)
-        bias = (
-            shift if module.bias is None else (module.bias.float() + scale * vector.values.to(shift.device))
-        )
-        module.bias = nn.Parameter(bias.to(shift), requires_grad=False)
+        bias = shift if module.bias is None else module.bias + shift  # in float32 at least
+        module.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
     else:
         originals.setdefault((parent, name), module)
-        setattr(parent, name, nn.Sequential(module, Shift(shift)))
+        setattr(parent, name, nn.Sequential(module, Shift(shift.to(dtype))))
 
 
 def unbake(model):
@@ -68,9 +67,11 @@ def save_baked(model, folder):
     Which way is right is found by trial, and the logits must agree before anything is written.
 
     Raises:
-        ValueError: nothing is baked into this model, or no config has a place for the bias.
+        ValueError: nothing is baked into this model, it is in training mode, or no config has a place for the
+            bias.
     """
     _check_baked(model)
+    check_eval(model)
     for config in _configs(model.config):
         if plain := _rebuild(model, config):
             return plain.save_pretrained(folder)
@@ -139,10 +140,11 @@ def _float(x):
 def _configs(config):
     """The model's config, then the same with switches for biases on, then that as a Llama's."""
     yield config
-    families = [config]
-    if getattr(config, "sliding_window", None) is None:
+    families, settings = [config], config.to_dict()
+    # under GPT-2's other names for its sizes, the Llama would get those of Llama 7B
+    if getattr(config, "sliding_window", None) is None and "intermediate_size" in settings:
         known = AutoConfig.for_model("llama").to_dict().keys() - {"model_type", "architectures"}
-        settings = {name: value for name, value in config.to_dict().items() if name in known}
+        settings = {name: value for name, value in settings.items() if name in known}
         families.append(AutoConfig.for_model("llama", **settings))
     for family in families:
         switches = [

@@ -109,6 +109,12 @@ def as_int(value, name="layer") -> int:
     return operator.index(value)
 
 
+def check_eval(model):
+    """Refuse a model in training mode with a ValueError."""
+    if model.training:
+        raise ValueError("the model is in training mode, where dropout adds noise: call model.eval()")
+
+
 def check_layer(model, layer) -> int:
     """`layer` as an int, if the model has it; else a TypeError or ValueError."""
     layer, n_layers = as_int(layer), len(decoder_blocks(model))

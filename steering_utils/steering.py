@@ -112,9 +112,12 @@ def _check_positions(positions):
     """A word of POSITIONS, or a mask (n_prompts, n_columns) on the CPU."""
     if isinstance(positions, str) and positions in POSITIONS:
         return positions
-    mask = positions if isinstance(positions, str) else torch.as_tensor(positions, device="cpu")
-    if isinstance(mask, str) or mask.dtype != torch.bool or mask.ndim != 2:
-        got = repr(positions) if isinstance(mask, str) else f"{mask.dtype} {tuple(mask.shape)}"
+    try:
+        mask = torch.as_tensor(positions, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        mask = None
+    if mask is None or mask.dtype != torch.bool or mask.ndim != 2:
+        got = repr(positions) if mask is None else f"{mask.dtype} {tuple(mask.shape)}"
         words = ", ".join(POSITIONS)
         raise ValueError(
             f"positions must be one of {words} or a boolean mask (n_prompts, n_columns); got {got}"
@@ -139,8 +142,8 @@ def _edit(vector, rows, operation, span):
             if not rows.requires_grad:
                 scaled[h.device, h.dtype] = v
         changed = operation(h, _expand(v, len(h)) if rows.ndim and len(v) != len(h) else v)
-        if getattr(changed, "shape", None) != h.shape:
-            got = tuple(changed.shape) if isinstance(changed, torch.Tensor) else repr(changed)
+        if not isinstance(changed, torch.Tensor) or changed.shape != h.shape:
+            got = tuple(changed.shape) if isinstance(changed, torch.Tensor) else type(changed).__name__
             raise ValueError(f"the operation gave {got}: it must return all of h, {tuple(h.shape)}")
         changed = changed.to(h.dtype)
         if span.mask is not True:
@@ -160,11 +163,8 @@ class _Span:
 
     def __init__(self, positions, alpha):
         everywhere = isinstance(positions, str) and positions == "all"
-        self.positions, self.alpha, self.mask = (
-            positions,
-            alpha,
-            True if everywhere and not alpha.ndim else None,
-        )
+        self.positions, self.alpha = positions, alpha
+        self.mask = True if everywhere and not alpha.ndim else None
         self.prompt, self.last = None, None  # (n_rows, n_tokens) and its last real column, (n_rows, 1)
         self.end, self.length = math.inf, 0  # of the prompt; of the pass before
 

@@ -61,7 +61,7 @@ class SteeringVector:
     @property
     def norm(self) -> float:
         """The Euclidean length of `values`."""
-        return float(self.values.norm())
+        return float(self.values.double().norm())  # whose squares float32 may not hold
 
     def __mul__(self, factor: float) -> "SteeringVector":
         return replace(self, values=self.values * factor)
@@ -97,9 +97,9 @@ class SteeringVector:
             TypeError: not a SteeringVector.
             ValueError: another layer, model or width, or `other` is zero.
         """
-        along = self._values_of(other) @ self.values
-        values = self.values - along / other.norm * other.normalized().values
-        return self._with(other, values, "without its part along")
+        self._values_of(other)
+        u = other.normalized().values
+        return self._with(other, self.values - u * (u @ self.values), "without its part along")
 
     def _values_of(self, other) -> torch.Tensor:
         """The values of `other`, if the two belong to one place."""
@@ -228,7 +228,7 @@ def cosine(a, b) -> float:
     """
     if isinstance(a, SteeringVector) and isinstance(b, SteeringVector):
         a._values_of(b)
-    a, b = (x.values if isinstance(x, SteeringVector) else x.float() for x in (a, b))
+    a, b = ((x.values if isinstance(x, SteeringVector) else x).cpu().double() for x in (a, b))
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(f"got shapes {tuple(a.shape)} and {tuple(b.shape)}: both must be (d_model,)")
-    return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+    return float(torch.nn.functional.cosine_similarity(a, b, dim=0, eps=1e-300))

@@ -36,6 +36,35 @@ def test_more_prompts_than_are_sorted_together_stay_in_order(model, tokenizer, a
         close(row, tokens if positions == "all" else tokens[-1 if positions == "last" else 0])
 
 
+def test_thousands_of_prompts_stay_in_order_under_a_progress_bar(tokenizer, capsys):
+    model, prompts = tiny_model("gpt2"), [" ".join(["no"] * (1 + i % 7)) for i in range(2_100)]
+    found = capture(model, tokenizer, prompts, layers=0, batch_size=100, progress=True)
+    assert "capture: 100%" in (shown := capsys.readouterr().err) and "2100/2100" in shown
+    close(found, torch.Tensor(capture(model, tokenizer, prompts[:7], layers=0)).repeat(300, 1, 1))
+    assert not capsys.readouterr().err  # none unless asked for
+
+
+@pytest.mark.parametrize("positions", ["last", "mean", "all", 0])
+def test_the_result_is_on_the_device_asked_for(model, tokenizer, positions):
+    for asked, wanted in (
+        ({}, "cpu"),
+        ({"device": "meta"}, "meta"),
+    ):  # a second device that every machine has
+        found = capture(model, tokenizer, PROMPTS, positions=positions, **asked)
+        assert {one.device.type for one in found} == {wanted}
+
+
+def test_hidden_states_are_not_asked_for_and_are_whole_afterwards(tokenizer):
+    model, asked = tiny_model("llama"), []
+    model.config.output_hidden_states = True
+    before = model(torch.tensor([[464, 6193]])).hidden_states
+    with model.register_forward_pre_hook(lambda m, a, kwargs: asked.append(kwargs), with_kwargs=True):
+        capture(model, tokenizer, PROMPTS, layers=[1])
+    assert [kwargs.keys() for kwargs in asked] == [{"input_ids", "attention_mask", "use_cache"}]
+    after = model(torch.tensor([[464, 6193]])).hidden_states
+    assert len(after) == 5 and all(map(torch.equal, after, before))
+
+
 def test_a_tokenizer_needs_no_padding_token(model, tokenizer, alone):
     tokenizer.pad_token = None  # as GPT-2's comes
     try:
@@ -98,9 +127,11 @@ def test_an_open_steer_is_in_what_is_read(model, tokenizer):
     assert torch.equal(capture(model, tokenizer, PROMPTS, layers=[0, 1]), plain)
 
 
+@pytest.mark.parametrize("positions", ["last", "mean", "all"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_the_dtype_is_the_models(tokenizer, dtype):
-    assert capture(tiny_model("llama").to(dtype), tokenizer, PROMPTS).dtype == dtype
+def test_the_dtype_is_the_models(tokenizer, dtype, positions):
+    found = capture(tiny_model("llama").to(dtype), tokenizer, PROMPTS, positions=positions)
+    assert {one.dtype for one in found} == {dtype}
 
 
 def test_training_mode_is_refused(tokenizer):

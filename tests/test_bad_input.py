@@ -89,8 +89,12 @@ VALUE_ERRORS = {  # message: calls of (model, tokenizer) that give it
     ],
     "position -2 is outside 'No'": [lambda m, t: capture(m, t, ["The weather", "No"], positions=-2)],
     "'last', 'mean', 'all' or an int, got 'first'": [lambda m, t: capture(m, t, "No", positions="first")],
-    r"one of all, prompt, new, last or a boolean mask \(n_prompts, n_columns\); got 'first'": [
-        steered(positions="first")
+    r"one of all, prompt, new, last or a boolean mask \(n_prompts, n_columns\); got ('first'|None)": [
+        steered(positions="first"),
+        steered(positions=None),
+    ],
+    r"boolean mask \(n_prompts, n_columns\); got \[\[True\], \[True, False\]\]": [
+        steered(positions=[[True], [True, False]])
     ],
     r"or a boolean mask \(n_prompts, n_columns\); got torch.int64 \(\)": [steered(positions=3)],
     r"or a boolean mask \(n_prompts, n_columns\); got torch.int64 \(2, 2\)": [

@@ -7,6 +7,7 @@ from conftest import PROMPTS, hooks_on, some_vector, tiny_model
 from torch import nn
 
 from steering_utils import SteeringVector, bake, decoder_blocks, save_baked, set_decoder_blocks, steer, unbake
+from steering_utils.baking import _configs
 
 IDS = torch.tensor([[464, 6193, 287, 262, 12269, 318], [1026, 373, 257, 845, 922, 1110]])
 
@@ -70,6 +71,13 @@ def test_other_precisions(model, dtype):
     assert same(weights(model), state)
 
 
+def test_a_bias_is_not_rounded_on_the_way():
+    projection = decoder_blocks(model := tiny_model("gpt2").double())[1].mlp.c_proj
+    bias = nn.init.normal_(projection.bias).detach().clone()
+    bake(model, some_vector(), 1.5)
+    assert torch.equal(projection.bias, bias + 1.5 * some_vector().values)
+
+
 @pytest.mark.parametrize(
     "vector, alpha, error, message",
     [
@@ -95,6 +103,22 @@ def test_wrong_input_changes_nothing(model, vector, alpha, error, message):
     assert same(weights(model), state)
     with pytest.raises(ValueError, match="nothing is baked into this model: call bake"):
         save_baked(model, "nowhere")
+
+
+def test_training_mode_is_refused(model, tmp_path):
+    state = weights(model)
+    with pytest.raises(ValueError, match=r"training mode.*model\.eval\(\)"):
+        bake(model.train(), some_vector())
+    assert same(weights(model), state)
+    bake(model.eval(), some_vector())
+    with pytest.raises(ValueError, match=r"training mode.*model\.eval\(\)"):
+        save_baked(model.train(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_llama_is_tried_in_the_models_own_size_only():
+    sizes = [config.to_dict().get("hidden_size", 32) for config in _configs(tiny_model("gpt2").config)]
+    assert set(sizes) == {32}  # Llama 7B's is 4,096
 
 
 def test_a_block_with_no_place_for_a_bias_is_refused():

@@ -133,7 +133,14 @@ def test_a_function_of_ones_own_is_an_operation(model):
 
 
 @pytest.mark.parametrize(
-    "wrong, got", [(lambda h, v: None, "None"), (lambda h, v: h[:, :1], "2, 1, 32"), (lambda h, v: v, "32,")]
+    "wrong, got",
+    [
+        (lambda h, v: None, "NoneType"),
+        (lambda h, v: (h,), "tuple"),
+        (lambda h, v: h.detach().numpy(), "ndarray"),
+        (lambda h, v: h[:, :1], "2, 1, 32"),
+        (lambda h, v: v, "32,"),
+    ],
 )
 def test_an_operation_must_return_all_of_h(model, wrong, got):
     before = logits(model, IDS)

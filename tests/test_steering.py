@@ -90,16 +90,19 @@ def test_positions_hold_with_and_without_cache_and_padding(model, tokenizer, pos
         close(found[row], wanted)
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("positions", [*POSITIONS, "mask"])
 @pytest.mark.parametrize("use_cache", [True, False])
 @pytest.mark.parametrize("options", [{}, {"temperature": 0, "num_beams": 3}])
 def test_positions_hold_for_sampling_and_beams(model, tokenizer, positions, use_cache, options):
     alphas, options = [1.5, -1.5, 2.0], options | {"max_new_tokens": 5, "use_cache": use_cache}
-    with steer(model, some_vector(), alphas, positions=positions):
+    real = encode(tokenizer, PROMPTS[:3], padding_side="left")["attention_mask"].bool()
+    mask = real & (torch.arange(real.shape[1]) % 2 == 1)
+    with steer(model, some_vector(), alphas, positions=mask if positions == "mask" else positions):
         together = generate(model, tokenizer, PROMPTS[:3], **options)
     alone = []
     for seed, (prompt, alpha) in enumerate(zip(PROMPTS[:3], alphas, strict=True)):
-        with steer(model, some_vector(), alpha, positions=positions):
+        where = mask[seed : seed + 1, real[seed]] if positions == "mask" else positions
+        with steer(model, some_vector(), alpha, positions=where):
             alone += generate(model, tokenizer, prompt, seed=seed, **options)
     assert together == alone
 
@@ -237,36 +240,46 @@ def test_the_model_is_as_it_was(model, leave):
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, KeyboardInterrupt, RuntimeError])
-def test_the_model_is_clean_after_generation_breaks_off(model, tokenizer, error):
+def test_the_model_is_clean_after_generation_breaks_off_inside_a_block(model, tokenizer, error):
     before, steps = logits(model, IDS), []
 
-    def break_off(ids, scores):
+    def break_off(module, args):
         steps.append(1)
         if len(steps) == 3:
             raise error("in the middle")
-        return scores
 
     with (
+        decoder_blocks(model)[3].register_forward_pre_hook(break_off),
         pytest.raises(error, match="in the middle"),
         steer(model, some_vector(), [1.0, 2.0], positions="new"),
     ):
-        generate(model, tokenizer, PROMPTS[:2], logits_processor=[break_off])
+        generate(model, tokenizer, PROMPTS[:2])
     assert hooks_on(model) == 0
     assert torch.equal(logits(model, IDS), before)
 
 
+def on_two_devices():
+    """A tiny model whose later half is on the device meta: a second device that every machine has."""
+    model = tiny_model("llama")
+    to_meta = functools.partial(tree_map_only, torch.Tensor, lambda x: x.to("meta"))
+    for module in [*decoder_blocks(model)[2:], model.model.norm, model.lm_head]:
+        module.to("meta").register_forward_pre_hook(lambda m, *inputs: to_meta(inputs), with_kwargs=True)
+    return model
+
+
 @pytest.mark.parametrize("alpha", [2.0, [1.0, -1.0]])
 def test_each_block_is_steered_on_its_own_device(alpha):
-    model, devices = tiny_model("llama"), []
-    blocks = decoder_blocks(model)
-    to_meta = functools.partial(tree_map_only, torch.Tensor, lambda x: x.to("meta"))
-    for module in [*blocks[2:], model.model.norm, model.lm_head]:  # a second device that every machine has
-        module.to("meta").register_forward_pre_hook(lambda m, *inputs: to_meta(inputs), with_kwargs=True)
-    for block in blocks:
+    model, devices = on_two_devices(), []
+    for block in decoder_blocks(model):
         block.register_forward_hook(lambda m, args, output: devices.append(residual(output).device.type))
     with steer(model, [some_vector(k) for k in range(4)], alpha, positions="last"), torch.no_grad():
         model(IDS, use_cache=False)
     assert devices == ["cpu", "cpu", "meta", "meta"]
+
+
+def test_blocks_on_two_devices_are_read_into_one_result(tokenizer):
+    found = capture(on_two_devices(), tokenizer, PROMPTS, layers=[3, 0], device="meta")
+    assert (found.device.type, found.shape) == ("meta", (5, 2, 32))
 
 
 def test_weights_that_accelerate_keeps_on_disk(tokenizer, tmp_path):

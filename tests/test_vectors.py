@@ -230,6 +230,15 @@ def test_dividing_and_normalizing(vector):
     assert cosine(unit, vector) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_lengths_whose_squares_float32_cannot_hold(scale):
+    u, v = (SteeringVector(torch.tensor(values) * scale, 1) for values in ([3.0, 4.0], [4.0, 3.0]))
+    assert u.norm == pytest.approx(5 * scale)
+    torch.testing.assert_close(u.normalized().values, torch.tensor([0.6, 0.8]))
+    assert cosine(u, v) == cosine(u.values, v.values) == pytest.approx(0.96)
+    torch.testing.assert_close(u.project_out(v).values / scale, torch.tensor([-0.84, 1.12]))
+
+
 def test_projecting_out_leaves_a_right_angle_and_the_rest(vector):
     other = some_vector(layer=2, seed=5)
     left = vector.project_out(other)
