@@ -80,7 +80,7 @@ gpu: $(READY)  ## fail unless torch finds a GPU
 	$(BIN)/python -c "import torch; assert torch.cuda.is_available(), 'torch finds no GPU'; print(torch.cuda.get_device_name())"
 
 links: book .venv-links/.ready  ## every link of the built site; LYCHEE=--offline keeps to those inside it
-	.venv-links/bin/lychee --no-progress --include-fragments --max-retries 3 $(LYCHEE) "_build/html/**/*.html"
+	.venv-links/bin/lychee --no-progress --include-fragments --max-retries 3 --exclude-path webpack-macros $(LYCHEE) "_build/html/**/*.html"
 
 .venv-links/.ready:
 	test -d .venv-links || $(PYTHON) -m venv .venv-links
