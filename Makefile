@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: book test lint unit floor notebooks site format lab lock clean picture bench
+.PHONY: book test lint unit floor notebooks site format lab lock clean picture address bench
 
 book: $(READY)  ## run every chapter on a real model and build the site
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
@@ -45,6 +45,9 @@ format: $(READY)  ## put code and chapters into their stored form
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
+
+address: $(READY)  ## write _config.yml's addresses to where they cannot be read from it
+	$(BIN)/python tools/set_address.py
 
 picture: book  ## refresh the README's picture from the chapters that just ran
 	$(BIN)/python tools/place_picture.py --readme
