@@ -1,4 +1,4 @@
-"""Write the addresses of the repository and the site, as _config.yml has them, wherever they cannot be computed."""
+"""Write the addresses that _config.yml sets to the places that cannot read them from there."""
 
 import re
 from pathlib import Path
