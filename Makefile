@@ -1,14 +1,16 @@
 # Two commands: `make book` and `make test`. Each makes and uses .venv; a second run installs nothing again.
 PYTHON ?= python3
+CHROMIUM ?= chromium
 BIN := .venv/bin
 READY := .venv/.ready
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: book test lint unit floor notebooks site format lab lock clean picture bench
+.PHONY: book test lint unit floor notebooks site format lab lock clean picture print address bench
 
 book: $(READY)  ## run every chapter on a real model and build the site
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	$(BIN)/python tools/place_picture.py
+	$(BIN)/python tools/single_page.py
 	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
 
 test: lint unit floor notebooks book site  ## everything that must hold
@@ -45,6 +47,13 @@ format: $(READY)  ## put code and chapters into their stored form
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
+
+print: book  ## the whole book as a PDF, by Chromium
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --no-pdf-header-footer --virtual-time-budget=60000 \
+		--print-to-pdf=_build/steering-vectors.pdf file://$(CURDIR)/_build/html/print.html
+
+address: $(READY)  ## write _config.yml's addresses to where they cannot be read from it
+	$(BIN)/python tools/set_address.py
 
 picture: book  ## refresh the README's picture from the chapters that just ran
 	$(BIN)/python tools/place_picture.py --readme
