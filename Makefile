@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: book test lint unit floor notebooks site format lab lock clean picture print address bench
+.PHONY: book test lint unit floor notebooks site format lab lock clean picture print address bench verdicts
 
 book: $(READY)  ## run every chapter on a real model and build the site
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
@@ -57,6 +57,9 @@ address: $(READY)  ## write _config.yml's addresses to where they cannot be read
 
 picture: book  ## refresh the README's picture from the chapters that just ran
 	$(BIN)/python tools/place_picture.py --readme
+
+verdicts: $(READY)  ## run chapters 4 and 6 with two seeds and a broken vector, for book/checked: a quarter of an hour
+	STEERING_MODEL=packaged $(BIN)/python tools/verdicts.py
 
 $(READY): requirements.txt pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -113,5 +116,5 @@ lock:  ## resolve the environment afresh and write requirements.txt
 	_build/lock/bin/pip freeze --exclude steering_utils | grep -v -E "^(nvidia|cuda|triton)" | sed "s/+cpu//" >> requirements.txt
 
 clean:
-	rm -rf _build .pytest_cache .ruff_cache notebooks/.ruff_cache
+	rm -rf _build notebooks/_build .pytest_cache .ruff_cache notebooks/.ruff_cache
 	find . -name __pycache__ -not -path "./.venv*/*" -prune -exec rm -rf {} +

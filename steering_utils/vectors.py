@@ -58,6 +58,10 @@ class SteeringVector:
         for name, value in (("values", plain), ("layer", as_int(self.layer)), ("provenance", provenance)):
             object.__setattr__(self, name, value)
 
+    def __reduce__(self):
+        # as an array: joblib's hash of a tensor is another one in each process, and a cache would never hit
+        return _from_array, (self.values.numpy(), self.layer, self.model, self.method, self.provenance)
+
     @property
     def norm(self) -> float:
         """The Euclidean length of `values`."""
@@ -155,6 +159,10 @@ class SteeringVector:
                 return cls(values, **json.loads(metadata["about"]))
         except (SafetensorError, ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{str(path)!r} is not a saved steering vector: {error}") from error
+
+
+def _from_array(values, *rest) -> SteeringVector:
+    return SteeringVector(torch.from_numpy(values), *rest)
 
 
 def _checksum(values, about: str) -> str:

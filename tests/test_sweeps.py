@@ -1,6 +1,9 @@
 """A sweep gives the same table wherever it runs, and runs nothing twice."""
 
 import os
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import dask.distributed
@@ -78,6 +81,18 @@ def test_other_code_runs_again(tmp_path, monkeypatch):
 def test_the_code_version_is_of_this_code():
     assert code_version() == code_version()
     assert len(code_version()) == 16
+
+
+def test_a_vector_is_the_same_input_in_another_process(tmp_path):
+    """joblib's hash of a tensor is not: a cache of a sweep over vectors would never hit."""
+    vector = some_vector()
+    (tmp_path / "vector").write_bytes(pickle.dumps(vector))
+    code = "import joblib, pickle, sys; print(joblib.hash(pickle.load(open(sys.argv[1], 'rb'))))"
+    other = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "vector"], check=True, capture_output=True, text=True
+    )
+    assert other.stdout.strip() == joblib.hash(vector)
+    assert joblib.hash(some_vector(seed=1)) != joblib.hash(vector)
 
 
 @pytest.mark.parametrize("cases", [3, [3], [("alpha", 1.0)]])
