@@ -22,10 +22,10 @@ lint: $(READY)
 	$(BIN)/nbstripout --keep-id --keep-count --verify notebooks/*.ipynb
 
 unit: $(READY)
-	$(BIN)/pytest -q -n 2 --ignore tests/test_site.py
+	$(BIN)/pytest -q -n 2 --ignore tests/test_site.py --ignore tests/test_browser.py
 
 floor: .venv-floor/.ready  ## the unit tests on transformers 4 and on Colab's versions
-	.venv-floor/bin/pytest -q -n 2 -p no:cacheprovider --ignore tests/test_site.py
+	.venv-floor/bin/pytest -q -n 2 -p no:cacheprovider --ignore tests/test_site.py --ignore tests/test_browser.py
 
 .venv-floor/.ready: tests/floor.txt pyproject.toml
 	test -d .venv-floor || $(PYTHON) -m venv .venv-floor
@@ -38,7 +38,7 @@ notebooks: $(READY)  ## every chapter by nbval
 	$(BIN)/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 site: book
-	$(BIN)/pytest -q tests/test_site.py
+	$(BIN)/pytest -q tests/test_site.py tests/test_browser.py
 
 format: $(READY)  ## put code and chapters into their stored form
 	$(BIN)/ruff check --fix .
