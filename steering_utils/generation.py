@@ -11,6 +11,8 @@ from .tokens import check_prompts, encode, pad_id
 # Over what the model's own generation_config may bring: it must neither warn nor change the distribution.
 NEUTRAL = {"temperature": 1.0, "top_p": 1.0, "top_k": 50, "repetition_penalty": 1.0}
 
+LIKELIEST = 1_000  # tokens that top-p looks at first
+
 
 @torch.no_grad()
 def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, top_p=0.95, seed=0, **options):
@@ -51,7 +53,7 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
     inputs = encode(tokenizer, prompts, padding_side="left", device=model.device)
     n_tokens = inputs["input_ids"].shape[1]
     if temperature > 0:
-        sample = [TemperatureLogitsWarper(float(temperature)), TopPLogitsWarper(top_p)]
+        sample = [TemperatureLogitsWarper(float(temperature)), TopP(top_p)]
         sample.append(GumbelNoise(seeds, start=n_tokens))
         options["logits_processor"] = LogitsProcessorList([*options.get("logits_processor", []), *sample])
     fixed = {"max_new_tokens": max_new_tokens, "pad_token_id": pad_id(tokenizer)}
@@ -59,6 +61,21 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
     return tokenizer.batch_decode(
         output[:, n_tokens:], skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
+
+
+class TopP(TopPLogitsWarper):
+    """transformers' top-p, which sorts the whole vocabulary only for rows where the likeliest do not do."""
+
+    def __call__(self, input_ids, scores):
+        top = scores.topk(min(LIKELIEST, scores.shape[1]), dim=1)
+        p = (top.values - scores.logsumexp(dim=1, keepdim=True)).exp()
+        before = p.cumsum(dim=1) - p
+        kept = top.values.masked_fill(before >= self.top_p, self.filter_value)
+        scores, given = torch.full_like(scores, self.filter_value).scatter(1, top.indices, kept), scores
+        flat = (p.sum(dim=1) < self.top_p) | (self.top_p == 1)
+        if flat.any():
+            scores[flat] = super().__call__(input_ids, given[flat])
+        return scores
 
 
 class GumbelNoise(LogitsProcessor):
