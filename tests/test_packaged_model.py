@@ -10,6 +10,7 @@ from steering_utils import (
     POSITIVE_WORDS,
     SENTIMENT_PAIRS,
     alpha_for,
+    bootstrap_interval,
     capture,
     decoder_blocks,
     logit_difference,
@@ -17,6 +18,7 @@ from steering_utils import (
     next_token_logits,
     random_directions,
     residual_norms,
+    shuffled_labels,
     steer,
 )
 
@@ -62,3 +64,27 @@ def test_a_batch_reads_what_one_prompt_at_a_time_reads(packaged):
     together, alone = (capture(*packaged, NEUTRAL_TEXTS[:4], batch_size=n) for n in (4, 1))
     error = (together - alone).norm(dim=-1) / alone.norm(dim=-1)
     assert error.max() < 1e-5
+
+
+def test_shuffled_labels_do_not_pass_what_the_true_labels_pass(packaged):
+    """Chapter 4's H2, H3 and H11 on a few prompts."""
+    model, tokenizer = packaged
+    sides, layer = [capture(*packaged, side) for side in zip(*SENTIMENT_PAIRS, strict=True)], 15
+    norms, prompts = residual_norms(model, tokenizer, NEUTRAL_TEXTS), HELD_OUT_PROMPTS[::3]
+
+    def lean(vector, strength):
+        with steer(model, vector, alpha_for(vector, strength, norms)):
+            logits = next_token_logits(model, tokenizer, prompts)
+        return logit_difference(logits, tokenizer, POSITIVE_WORDS, NEGATIVE_WORDS).numpy()
+
+    true = mean_difference(*sides, layer)
+    unsteered, controls = lean(true, 0.0), shuffled_labels(*sides, layer, 20, seed=0)
+    sizes = [abs((lean(v, 0.3) - lean(v, -0.3)).mean()) for v in controls]
+
+    def passes(vector):
+        up, down = lean(vector, 0.3), lean(vector, -0.3)
+        moves = bootstrap_interval(up - unsteered)[0] > 0 > bootstrap_interval(down - unsteered)[1]
+        return moves and (up - down).mean() > max(sizes)
+
+    assert passes(true)
+    assert not any(passes(v) for v in shuffled_labels(*sides, layer, 5, seed=1))
