@@ -1,6 +1,5 @@
 """Figures that answer: live where a kernel runs; on a page without one, a slider through a table."""
 
-import functools
 import hashlib
 import itertools
 import json
@@ -17,52 +16,14 @@ from .metrics import alpha_for, next_token_logits, sentiment
 from .models import identity
 from .steering import check_vector, steer
 from .sweeps import code_version
+from .tables import html_cell, html_table
 from .tokens import check_prompts
 from .vectors import SteeringVector
 
 STRENGTHS = (-0.5, -0.3, -0.15, 0.0, 0.15, 0.3, 0.5)
 STYLE = {"style": {"description_width": "6em"}, "layout": {"width": "95%"}}
 CACHE = Path(constants.HF_HOME) / "steering_utils" / "sliders"
-SCRIPT = """<script>(() => {  // where scripts do not run, the table is all there is, and it is enough
-  const box = document.getElementById("%s"), table = box.querySelector("table");
-  const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
-  const rows = new Map([...table.tBodies[0].rows].map((row) => [row.dataset.setting, row]));
-  const make = (tag, style, ...inside) => {
-    const element = document.createElement(tag);
-    element.style.cssText = style;
-    element.append(...inside);
-    return element;
-  };
-  const inputs = box.dataset.start.split(",").map((first, k) => {
-    const texts = [];
-    for (const [setting, row] of rows) texts[setting.split(",")[k]] = row.cells[k].textContent;
-    const input = make(texts.some(isNaN) ? "select" : "input", "display: block; width: 100%%");
-    if (texts.some(isNaN)) input.append(...texts.map((text, i) => new Option(text, i)));
-    else Object.assign(input, {type: "range", min: 0, max: texts.length - 1, step: 1});
-    input.setAttribute("data-lm-suppress-shortcuts", "true");  // JupyterLab would eat the arrow keys
-    input.value = first;
-    input.oninput = show;
-    return input;
-  });
-  const labels = inputs.map((input) => make("label", "display: block; margin: 0.5em 0", "", input));
-  const output = make("output", "display: block; min-height: 9em");
-  output.setAttribute("aria-live", "polite");
-  function show() {
-    const row = rows.get(inputs.map((input) => input.value).join());
-    inputs.forEach((input, k) => {
-      const said = `${heads[k]}: ${row.cells[k].textContent}`;
-      labels[k].firstChild.textContent = input.type === "range" ? said : heads[k];
-      if (input.type === "range") input.setAttribute("aria-valuetext", said);
-    });
-    output.replaceChildren(...[...row.cells].slice(inputs.length).map((cell, k) => make(
-      "span", "display: block; margin-bottom: 0.4em",
-      make("b", "", heads[inputs.length + k] + ": "), ...cell.cloneNode(true).childNodes)));
-  }
-  const all = make("details", "", make("summary", "", "All settings as a table"), table.parentNode);
-  addEventListener("beforeprint", () => { all.open = true; });
-  box.append(make("b", "", table.caption.textContent), ...labels, output, all);
-  show();
-})()</script>"""
+SCRIPT = Path(__file__).with_name("slider.js").read_text()
 
 
 class Slider:
@@ -111,32 +72,32 @@ class Slider:
             {name: values[i] for i, (name, values) in zip(chosen, self.controls.items(), strict=True)}
             for chosen in numbers
         ]
-        rows, body = self.rows(settings), ""
-        for chosen, setting, row in zip(numbers, settings, rows, strict=True):
-            cells = "".join(f'<th scope="row">{_html(value)}</th>' for value in setting.values())
-            cells += "".join(f'<td style="text-align: left">{_html(value)}</td>' for value in row.values())
-            body += f'<tr data-setting="{",".join(map(str, chosen))}">{cells}</tr>'
-        heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in [*self.controls, *rows[0]])
-        table = f"<table><caption style='color: inherit'>{escape(self.caption)}</caption>"
-        table += f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+        rows = self.rows(settings)
+        table = html_table(
+            self.caption,
+            [*self.controls, *rows[0]],
+            [[*one.values(), *row.values()] for one, row in zip(settings, rows, strict=True)],
+            row_heads=len(self.controls),
+            settings=[",".join(map(str, chosen)) for chosen in numbers],
+        )
         start = ",".join(str(_start(values)) for values in self.controls.values())
         name = "slider-" + hashlib.sha256(table.encode()).hexdigest()[:12]  # the same content, the same name
-        inside = (
-            f'<div style="overflow-x: auto" tabindex="0" role="group" aria-label="All settings">{table}</div>'
-        )
-        return f'<div class="steering-slider" id="{name}" data-start="{start}">{inside}</div>{SCRIPT % name}'
+        script = f"<script>{SCRIPT.replace('SLIDER', name)}</script>"
+        return f'<div class="steering-slider" id="{name}" data-start="{start}">{table}</div>{script}'
 
     def _widget(self, name):
         values = self.controls[name]
         kind = widgets.Dropdown if isinstance(values[0], str) else widgets.SelectionSlider
-        options = [(_html(value), value) for value in values]
+        options = [(html_cell(value), value) for value in values]
         return kind(options=options, value=values[_start(values)], description=name, **STYLE)
 
     def _update(self, change=None):
         self.text.value = "<i>working …</i>"
         try:
             (row,) = self.rows([{name: control.value for name, control in self.inputs.items()}])
-            self.text.value = "".join(f"<div><b>{escape(k)}:</b> {_html(v)}</div>" for k, v in row.items())
+            self.text.value = "".join(
+                f"<div><b>{escape(k)}:</b> {html_cell(v)}</div>" for k, v in row.items()
+            )
         except Exception as error:  # nobody would see what a callback raises
             self.text.value = f"<i>{escape(str(error))}</i>"
 
@@ -245,26 +206,3 @@ class AlphaSlider(Slider):
 def _start(values) -> int:
     """The number of the value that a control shows first."""
     return 0 if isinstance(values[0], str) else len(values) // 2
-
-
-@functools.singledispatch
-def _html(value) -> str:
-    """What stands in a table's cell: a drawing as it is, all else escaped."""
-    return value._repr_svg_() if hasattr(value, "_repr_svg_") else escape(str(value))
-
-
-@_html.register
-def _(value: float) -> str:
-    return f"{value:+.2f}"
-
-
-@_html.register
-def _(value: dict) -> str:
-    """Bars of a share each; the colour is the text's, so that they are seen in the dark."""
-    style = "display: flex; gap: 0.5em; align-items: center"
-    bar = "display: inline-block; height: 0.7em; background: currentColor; opacity: 0.6; width"
-    return "".join(
-        f'<span style="{style}"><span style="min-width: 7em">{escape(label.strip() or repr(label))}</span>'
-        f'<span style="{bar}: {12 * share:.2f}em"></span>{share:.0%}</span>'
-        for label, share in value.items()
-    )
