@@ -3,6 +3,8 @@ PYTHON ?= python3
 CHROMIUM ?= chromium
 BIN := .venv/bin
 READY := .venv/.ready
+OF_THE_SITE := tests/test_site.py tests/test_browser.py tests/test_jupyterlab.py # what needs the built site, or Chromium
+NOT_THE_SITE := $(addprefix --ignore ,$(OF_THE_SITE))
 export JUPYTER_PLATFORM_DIRS := 1
 
 .PHONY: book test lint unit floor notebooks site format lab lock clean picture print address bench verdicts actions browser gpt2 gpu links
@@ -22,10 +24,10 @@ lint: $(READY)
 	$(BIN)/nbstripout --keep-id --keep-count --verify notebooks/*.ipynb
 
 unit: $(READY)
-	$(BIN)/pytest -q -n 2 --ignore tests/test_site.py --ignore tests/test_browser.py
+	$(BIN)/pytest -q -n 2 $(NOT_THE_SITE)
 
 floor: .venv-floor/.ready  ## the unit tests on transformers 4 and on Colab's versions
-	.venv-floor/bin/pytest -q -n 2 -p no:cacheprovider --ignore tests/test_site.py --ignore tests/test_browser.py
+	.venv-floor/bin/pytest -q -n 2 -p no:cacheprovider $(NOT_THE_SITE)
 
 .venv-floor/.ready: tests/floor.txt pyproject.toml
 	test -d .venv-floor || $(PYTHON) -m venv .venv-floor
@@ -38,7 +40,7 @@ notebooks: $(READY)  ## every chapter by nbval
 	$(BIN)/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 site: book
-	$(BIN)/pytest -q tests/test_site.py tests/test_browser.py
+	$(BIN)/pytest -q $(OF_THE_SITE)
 
 format: $(READY)  ## put code and chapters into their stored form
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,8 @@
 """Small models with random weights for mechanics, and the packaged model for what must hold on a real one."""
 
 import importlib.util
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,26 @@ def some_vector(layer=1, seed=0, width=32, norm=5.0) -> SteeringVector:
     """A vector that is long beside the tiny models' residual streams."""
     values = torch.randn(width, generator=torch.Generator().manual_seed(seed))
     return SteeringVector(norm * values / values.norm(), layer)
+
+
+FLAGS = [  # no sandbox, as in a container; no other host but this one, so that a page cannot lean on one
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """One headless Chromium for the whole file; playwright is not in the floor's environment."""
+    from playwright.sync_api import sync_playwright
+
+    if not (found := shutil.which("chromium")):
+        said = "there is no chromium to open pages with; `make browser` installs it"
+        pytest.fail(said) if os.environ.get("CI") == "true" else pytest.skip(said)
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=found, args=FLAGS)

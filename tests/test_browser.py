@@ -1,9 +1,7 @@
 """The built site in Chromium: every page in light, in dark, on a phone and from the disk, and its sliders."""
 
 import itertools
-import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -17,7 +15,6 @@ from urllib.parse import urlsplit
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
-from playwright.sync_api import sync_playwright
 from test_site import PAGES, SITE
 
 PICTURES = SITE.parent / "screenshots"
@@ -27,15 +24,6 @@ MODES = {  # file is what a reader sees who opens the page from a disk
     "phone": {"viewport": {"width": 360, "height": 740}},
     "file": {},
 }
-FLAGS = [  # no sandbox, as in a container; no other host but this one, so that a page cannot lean on one
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 KNOWN_ERROR = "Identifier 'THEBE_JS_URL' has already been declared"  # Jupyter Book writes it twice
 THEMES_OWN = {  # axe's findings in the theme's own parts: the rule, and the class of what it may be found on
     "label-content-name-mismatch": re.compile(r"\b(search|theme-switch)-button\b"),
@@ -64,16 +52,6 @@ class Visit:
         self.page.goto(url, wait_until="load")
         self.page.evaluate("() => window.MathJax?.startup?.promise")
         return self
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """One headless Chromium for the whole file."""
-    if not (found := shutil.which("chromium")):
-        said = "there is no chromium to read the site with; `make browser` installs it"
-        pytest.fail(said) if os.environ.get("CI") == "true" else pytest.skip(said)
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=found, args=FLAGS)
 
 
 class Quiet(SimpleHTTPRequestHandler):
