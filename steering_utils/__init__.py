@@ -47,6 +47,7 @@ from .plots import plot_by_layer, plot_classes, plot_dose_response, plot_token_s
 from .slider import AlphaSlider, Slider
 from .steering import steer
 from .sweeps import sweep
+from .tables import html_table
 from .tokens import encode, single_token_ids, token_table
 from .vectors import SteeringVector, cosine, mean_difference
 

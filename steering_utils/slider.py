@@ -79,7 +79,7 @@ class Slider:
             [[*one.values(), *row.values()] for one, row in zip(settings, rows, strict=True)],
             row_heads=len(self.controls),
             settings=[",".join(map(str, chosen)) for chosen in numbers],
-        )
+        ).data
         start = ",".join(str(_start(values)) for values in self.controls.values())
         name = "slider-" + hashlib.sha256(table.encode()).hexdigest()[:12]  # the same content, the same name
         script = f"<script>{SCRIPT.replace('SLIDER', name)}</script>"

@@ -3,8 +3,10 @@
 import functools
 from html import escape
 
+from IPython.display import HTML
 
-def html_table(caption, heads, rows, *, row_heads=1, settings=()) -> str:
+
+def html_table(caption, heads, rows, *, row_heads=1, settings=()) -> HTML:
     """A table with a caption; all text is escaped.
 
     Args:
@@ -16,10 +18,10 @@ def html_table(caption, heads, rows, *, row_heads=1, settings=()) -> str:
         settings: for each row, a text by which a script finds it.
 
     Example:
-        >>> "<td" in html_table("Lengths.", ["layer", "length"], [["3", 4.25]])
+        >>> "<td" in html_table("Lengths.", ["layer", "length"], [["3", 4.25]]).data
         True
     """
-    style = 'style="text-align: left; vertical-align: top"'  # notebooks would centre what they do not know
+    style = 'style="text-align: left; vertical-align: top; padding: 0.3em 0.6em"'  # notebooks have their own
     top = "".join(f'<th scope="col" {style}>{escape(head)}</th>' for head in heads)
     body = ""
     for k, row in enumerate(rows):
@@ -30,7 +32,7 @@ def html_table(caption, heads, rows, *, row_heads=1, settings=()) -> str:
         body += "</tr>"
     caption, name = f'<caption style="color: inherit">{escape(caption)}</caption>', escape(caption)
     table = f"<table>{caption}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div style="overflow-x: auto" tabindex="0" role="group" aria-label="{name}">{table}</div>'
+    return HTML(f'<div style="overflow-x: auto" tabindex="0" role="group" aria-label="{name}">{table}</div>')
 
 
 @functools.singledispatch
