@@ -110,10 +110,12 @@ def svg_points(groups, *, limits, xlabel, ylabel, about):
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{face}" stroke="{colour}"/>' for x, y in at
         )
     text = '<text fill="currentColor" font-size="12" text-anchor="middle"'
-    inside += f'{text} x="150" y="192">{escape(xlabel)}</text>'
-    inside += f'{text} transform="translate(-4 90) rotate(-90)">{escape(ylabel)}</text>'
+    inside += f'{text} x="150" y="186">{escape(xlabel)}</text>'
+    inside += f'{text} transform="translate(0 90) rotate(-90)">{escape(ylabel)}</text>'
+    ends = ((left, 16, 186), (right, 284, 186), (bottom, -8, 170), (top, -8, 18))
+    inside += "".join(f'{text} x="{x}" y="{y}">{value:.2g}</text>' for value, x, y in ends)
     frame = '<path d="M10 10V170H290" fill="none" stroke="currentColor"/>'
-    size = 'viewBox="-18 0 318 200" style="max-width: 30em; width: 100%"'
+    size = 'viewBox="-26 0 326 200" style="max-width: 30em; width: 100%"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(about)}" {size}>'
     return SVG(f"{head}{frame}{inside}</svg>")
 

@@ -1,6 +1,7 @@
 """The built site in Chromium: every page in light, in dark, on a phone and from the disk, and its sliders."""
 
 import itertools
+import math
 import re
 import statistics
 import subprocess
@@ -18,6 +19,7 @@ from bs4 import BeautifulSoup
 from test_site import PAGES, SITE
 
 PICTURES = SITE.parent / "screenshots"
+STRIP = 4_000  # pixels of a page in one picture
 MODES = {  # file is what a reader sees who opens the page from a disk
     "light": {},
     "dark": {},
@@ -124,7 +126,7 @@ def test_the_console_is_quiet(visit):
     assert [error for error in visit.errors if error != KNOWN_ERROR] == []
 
 
-@every_page("light", "dark")
+@every_page("light", "dark", "phone")
 def test_axe_finds_nothing_but_the_themes_own(visit):
     assert visit.page.evaluate("document.documentElement.dataset.theme") == (
         "dark" if visit.mode == "dark" else "light"
@@ -163,10 +165,16 @@ def test_a_phone_does_not_scroll_sideways(visit):
 
 @every_page("light", "dark", "phone")
 def test_a_picture_of_the_page_is_kept(visit):
-    picture = PICTURES / f"{visit.name.replace('/', '-')}-{visit.mode}.png"
-    picture.parent.mkdir(exist_ok=True)
-    visit.page.screenshot(path=picture, full_page=True)
-    assert picture.stat().st_size > 10_000
+    size = dict(visit.page.viewport_size)
+    visit.page.set_viewport_size(size | {"height": STRIP})  # one picture of a whole chapter has holes
+    height = visit.page.evaluate("document.scrollingElement.scrollHeight")
+    for k in range(math.ceil(height / STRIP)):
+        visit.page.evaluate(f"scrollTo({{top: {k * STRIP}, behavior: 'instant'}})")
+        picture = PICTURES / f"{visit.name.replace('/', '-')}-{visit.mode}-{k + 1:02}.png"
+        picture.parent.mkdir(exist_ok=True)
+        visit.page.screenshot(path=picture)
+        assert picture.stat().st_size > 10_000
+    visit.page.set_viewport_size(size)
 
 
 def sliders():
