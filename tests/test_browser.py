@@ -177,6 +177,65 @@ def test_a_picture_of_the_page_is_kept(visit):
     visit.page.set_viewport_size(size)
 
 
+@every_page("light")
+def test_the_keyboard_sees_where_it_is_and_stops_at_no_formula(visit):
+    stops, page = [], visit.page
+    page.evaluate("document.activeElement.blur()")
+    while True:
+        page.keyboard.press("Tab")
+        tag, seen, html = page.evaluate(
+            """() => {
+                for (const one of document.getAnimations()) one.finish();
+                const at = document.activeElement, style = getComputedStyle(at);
+                const ring = style.outlineStyle !== "none" || style.boxShadow.endsWith("0px 0px 0px 3px");
+                return [at.tagName, ring && style.opacity === "1", at.outerHTML.slice(0, 200)];
+            }"""
+        )
+        if tag == "BODY" or html in stops[:1]:  # once around
+            break
+        stops.append(html)
+        assert seen, html
+        assert not tag.startswith("MJX"), html
+    assert len(stops) > 20
+
+
+@pytest.mark.parametrize("hand", ["keyboard", "finger"])
+@pytest.mark.parametrize(("button", "dialog"), [("primary", "Set-up"), ("secondary", "1.2 What the model")])
+def test_a_phones_menus_open_close_and_lead_on(contexts, server, hand, button, dialog):
+    page = contexts["phone"].new_page()
+    page.goto(f"{server}/notebooks/01_extraction.html")
+    handle = page.locator(f"button.{button}-toggle")
+    menu = page.locator(f"#pst-{button}-sidebar-modal")
+
+    def open_it():
+        handle.press("Enter") if hand == "keyboard" else handle.click()
+        menu.wait_for(state="visible")
+
+    open_it()
+    page.keyboard.press("Escape")
+    menu.wait_for(state="hidden")
+    open_it()
+    link = menu.get_by_role("link", name=dialog)
+    address = link.evaluate("(link) => link.href")
+    link.press("Enter") if hand == "keyboard" else link.click()
+    page.wait_for_url(address)
+    page.close()
+
+
+@pytest.mark.parametrize("mode", ["light", "file"])
+def test_the_search_finds_a_term_without_a_mouse_and_from_a_disk(contexts, server, mode):
+    page = contexts[mode].new_page()
+    page.goto(f"{SITE.as_uri() if mode == 'file' else server}/book/setup.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("residual stream")
+    page.keyboard.press("Enter")
+    found = page.locator("#search-results a[href*='glossary.html']").first
+    found.wait_for(timeout=15_000)
+    found.press("Enter")
+    page.wait_for_url("**/glossary.html*")
+    page.close()
+
+
 def sliders():
     """(page, id) of each slider of the built site."""
     for name in PAGES:
