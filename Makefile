@@ -51,7 +51,7 @@ lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
 print: book  ## the whole book as a PDF, by Chromium
-	$(CHROMIUM) --headless --no-sandbox --disable-gpu --no-pdf-header-footer --virtual-time-budget=60000 \
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --log-level=3 --no-pdf-header-footer --virtual-time-budget=60000 \
 		--print-to-pdf=_build/steering-vectors.pdf file://$(CURDIR)/_build/html/print.html
 
 address: $(READY)  ## write _config.yml's addresses to where they cannot be read from it

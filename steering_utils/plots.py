@@ -23,7 +23,8 @@ STYLE = {
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "legend.frameon": False,
+    "legend.framealpha": 0.85,  # words are read even where they meet a line
+    "legend.edgecolor": "none",
     "legend.fontsize": 9,
 }
 plt.rcParams.update(STYLE)

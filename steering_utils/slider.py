@@ -183,7 +183,7 @@ class AlphaSlider(Slider):
         ]
         parts = zip(alphas, prompts, texts, sentiment(texts).tolist(), bars, strict=True)
         rows = [
-            {"α": alpha, "text": prompt + text, "VADER score of the continuation": tone, "next token": bar}
+            {"α": alpha, "text": prompt + text, "tone (VADER)": tone, "next token": bar}
             for alpha, prompt, text, tone, bar in parts
         ]
         if file:

@@ -52,7 +52,7 @@ def _(value: dict) -> str:
     style = "display: flex; gap: 0.5em; align-items: center"
     bar = "display: inline-block; height: 0.7em; background: currentColor; opacity: 0.6; width"
     return "".join(
-        f'<span style="{style}"><span style="min-width: 7em">{escape(label.strip() or repr(label))}</span>'
-        f'<span style="{bar}: {12 * share:.2f}em"></span>{share:.0%}</span>'
+        f'<span style="{style}"><span style="min-width: 6em">{escape(label.strip() or repr(label))}</span>'
+        f'<span style="{bar}: {8 * share:.2f}em"></span>{share:.0%}</span>'
         for label, share in value.items()
     )
