@@ -23,8 +23,7 @@ STYLE = {
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "legend.framealpha": 0.85,  # words are read even where they meet a line
-    "legend.edgecolor": "none",
+    "legend.frameon": False,
     "legend.fontsize": 9,
 }
 plt.rcParams.update(STYLE)
@@ -76,6 +75,7 @@ def plot_dose_response(strengths, series, *, title, ylabel, controls=None, ax=No
         controls: (n_controls, n_strengths), drawn thin and grey.
     """
     ax = ax or plt.subplots()[1]
+    ax.margins(y=0.2)  # room for the legend
     if controls is not None:
         lines = ax.plot(strengths, _array(controls).T, color=CONTROL, lw=0.6, alpha=0.6)
         lines[0].set_label(f"{len(controls)} random directions, equal norm")

@@ -1,7 +1,12 @@
-// Every page has this script. It mends what docutils and MyST-NB write for screen readers (tests/test_browser.py).
+// Every page has this script. It mends what screen readers and keyboards are given (tests/test_browser.py).
 document.addEventListener("DOMContentLoaded", () => {
   // the words on the handle, "Show the solution", are its name; a label that says something else would hide them
   for (const handle of document.querySelectorAll("summary[aria-label]")) handle.removeAttribute("aria-label");
   // a list has items; doc-biblioentry is deprecated
   for (const entry of document.querySelectorAll("[role=doc-biblioentry]")) entry.setAttribute("role", "listitem");
+  // a formula that is wider than a phone scrolls, and then the keyboard must reach it
+  window.MathJax?.startup?.promise.then(() => {
+    for (const formula of document.querySelectorAll("mjx-container[display=true]"))
+      if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
+  });
 });
