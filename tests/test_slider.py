@@ -2,6 +2,8 @@
 
 import html
 import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,6 +205,13 @@ def test_any_reading_can_have_a_slider_with_numbers_bars_and_drawings():
     assert page.find("svg")["aria-label"] == "a dot"
     made.inputs["x"].value = 3
     assert "+9.00" in shown(made)
+
+
+def test_the_script_is_installed_with_the_package():
+    folder = Path(slider.__file__).parent
+    others = {file.name for file in folder.iterdir() if file.is_file() and file.suffix != ".py"}
+    project = tomllib.loads((folder.parent / "pyproject.toml").read_text())
+    assert set(project["tool"]["setuptools"]["package-data"]["steering_utils"]) == others == {"slider.js"}
 
 
 @pytest.mark.parametrize("controls", [{}, {"x": []}])
