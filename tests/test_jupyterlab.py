@@ -46,9 +46,11 @@ def lab(tmp_path_factory):
     }
     options = ["--no-browser", "--allow-root", f"--ServerApp.port={port}", f"--ServerApp.root_dir={folder}"]
     options += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url="]
-    log = (folder / "log").open("w")
     command = [sys.executable, "-m", "jupyterlab", *options]
-    with subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log) as server:
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log) as server,
+    ):
         address = f"http://127.0.0.1:{port}/lab"
         try:
             for _ in range(120):
@@ -64,7 +66,7 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture
-def opened(lab, browser):
+def opened(browser, lab):  # without a browser, JupyterLab need not start
     """A function that opens one of the notebooks and waits until its cells are there."""
     page = browser.new_page()
 
