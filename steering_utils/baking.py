@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from .blocks import check_eval, decoder_blocks, residual
+from .blocks import check_eval, decoder_blocks, residual, unwrapped
 from .steering import check_alpha, check_vector
 
 PROBE = torch.arange(1, 9)[None]  # any token ids will do
@@ -30,14 +30,15 @@ def bake(model, vector, alpha=1.0):
         >>> bake(model, SteeringVector(torch.ones(32), layer=1), alpha=2.0)
         >>> unbake(model)
     """
+    model = unwrapped(model)
     check_vector(model, vector)
-    scale = check_alpha(alpha, [vector], model.dtype).detach()
-    if scale.ndim:
+    scale, by_row = check_alpha(alpha, [vector], model.dtype)
+    if by_row:
         raise ValueError(f"alpha must be one number to be baked in, got {alpha!r}: for one per row use steer")
     check_eval(model)
     parent, name = _find_output(model, decoder_blocks(model)[vector.layer])
     module, originals = getattr(parent, name), _baked.setdefault(model, {})
-    shift, dtype = scale * vector.values.to(module.weight.device), module.weight.dtype
+    shift, dtype = scale.detach()[0] * vector.values.to(module.weight.device), module.weight.dtype
     if hasattr(module, "bias"):
         originals.setdefault((module, "bias"), module.bias)
         bias = shift if module.bias is None else module.bias + shift  # in float32 at least
@@ -53,7 +54,7 @@ def unbake(model):
     Raises:
         ValueError: nothing is baked into this model.
     """
-    _check_baked(model)
+    model = _check_baked(model)
     for (module, name), original in _baked.pop(model).items():
         setattr(module, name, original)
 
@@ -70,7 +71,7 @@ def save_baked(model, folder):
         ValueError: nothing is baked into this model, it is in training mode, or no config has a place for the
             bias.
     """
-    _check_baked(model)
+    model = _check_baked(model)
     check_eval(model)
     for config in _configs(model.config):
         if plain := _rebuild(model, config):
@@ -94,8 +95,10 @@ class Shift(nn.Module):
 
 
 def _check_baked(model):
+    model = unwrapped(model)
     if not _baked.get(model):
         raise ValueError("nothing is baked into this model: call bake(model, vector, alpha) first")
+    return model
 
 
 @torch.no_grad()
@@ -118,7 +121,7 @@ def _find_output(model, block):
     )
     found = []
     for path, module in list(twin.named_modules())[1:]:
-        weight = getattr(module, "weight", None)
+        weight = module._parameters.get("weight")  # its own: an adapter only hands on that of what it wraps
         if weight is None or len(shift) not in weight.shape:
             continue
         with contextlib.suppress(RuntimeError, TypeError):  # its output is not one tensor of that width

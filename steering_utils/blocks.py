@@ -12,6 +12,34 @@ from torch import nn
 _by_hand = weakref.WeakKeyDictionary()  # model -> its blocks, where set_decoder_blocks said so
 
 
+def unwrapped(model) -> nn.Module:
+    """The model that runs, where `torch.compile` or `DataParallel` has put another object around it.
+
+    Raises:
+        TypeError: not a PyTorch module with a Hugging Face config, but a pipeline, say, or a traced model.
+        ValueError: one whose passes hooks cannot follow: spread over several devices by copying, or with a
+            learned prompt, whose columns are not those of the input.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError("a traced or scripted model runs no hooks: give the model that it was made from")
+    while isinstance(model, nn.Module) and {"module", "_orig_mod"} & model._modules.keys():
+        if len(getattr(model, "device_ids", None) or []) > 1:
+            raise ValueError("DataParallel copies the model without its hooks at each pass: give its .module")
+        model = model._modules.get(
+            "_orig_mod", model._modules.get("module")
+        )  # of torch.compile, DataParallel
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError("a traced or scripted model runs no hooks: give the model that it was made from")
+    if not isinstance(model, nn.Module) or not hasattr(model, "config"):
+        inside = isinstance(getattr(model, "model", None), nn.Module)
+        remedy = "give the model in it, its .model" if inside else "load one with load_model()"
+        raise TypeError(f"expected a transformers model, got {type(model).__name__}: {remedy}")
+    adapters = (getattr(model, "peft_config", None) or {}).values()
+    if any(getattr(adapter, "is_prompt_learning", False) for adapter in adapters):
+        raise ValueError("a learned prompt shifts the positions of the input: use an adapter such as LoRA")
+    return model
+
+
 def decoder_blocks(model) -> list[nn.Module]:
     """The model's decoder blocks in order, found by structure and not by name.
 
@@ -26,26 +54,22 @@ def decoder_blocks(model) -> list[nn.Module]:
         >>> [type(block).__name__ for block in decoder_blocks(model)[:2]]
         ['GPT2Block', 'GPT2Block']
     """
-    if not isinstance(model, nn.Module) or not hasattr(model, "config"):
-        raise TypeError(
-            f"expected a transformers model, got {type(model).__name__}: load one with load_model()"
-        )
+    model = unwrapped(model)
     if model in _by_hand:
         return list(_by_hand[model])
     if getattr(model.config, "is_encoder_decoder", False):
         raise ValueError(f"{type(model).__name__} has an encoder: use a decoder-only model such as GPT-2")
-    n_layers = getattr(_text_config(model), "num_hidden_layers", None)
+    n_layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", None)
     text_part = model.get_decoder() if hasattr(model, "get_decoder") else model  # leaves image towers out
     lists = _outermost_lists(text_part)
     fitting = [blocks for blocks in lists.values() if len(blocks) == n_layers]
     if len(fitting) != 1:
-        seen = ", ".join(f"{name} of {len(blocks)}" for name, blocks in lists.items()) or "none at all"
+        seen = ", ".join(f"{name} of {len(blocks)}" for name, blocks in lists.items()) or "none"
         raise ValueError(
-            f"cannot tell where the blocks of {type(model).__name__} are: looked for one nn.ModuleList of "
-            f"{n_layers} entries (config.num_hidden_layers), found {len(fitting)} among its lists: {seen}. "
-            "Point at the blocks by hand: set_decoder_blocks(model, [each block in order])"
+            f"cannot tell where the blocks of {type(model).__name__} are: {len(fitting)} lists, not one"
+            f", are {n_layers} long as config.num_hidden_layers ({seen}). Point at them: set_decoder_blocks()"
         )
-    return list(fitting[0])
+    return [getattr(block, "_orig_mod", block) for block in fitting[0]]  # each may be compiled by itself
 
 
 def set_decoder_blocks(model, blocks):
@@ -53,7 +77,7 @@ def set_decoder_blocks(model, blocks):
 
     Args:
         blocks: the modules in the order in which they run, such as `model.backbone.layers`. Each must return
-            the residual stream, (n_rows, n_tokens, d_model), alone or first in a tuple.
+            the residual stream, (n_rows, n_tokens, d_model), alone or first in a tuple or list.
 
     Raises:
         ValueError: no blocks, or one that is not a part of the model.
@@ -61,11 +85,9 @@ def set_decoder_blocks(model, blocks):
     Example:
         >>> set_decoder_blocks(model, model.transformer.h)
     """
-    blocks, parts = list(blocks), set(model.modules())
-    if not blocks or not parts.issuperset(blocks):
-        raise ValueError(
-            f"got {len(blocks)} blocks: give at least one, and only parts of this {type(model).__name__}"
-        )
+    model, blocks = unwrapped(model), list(blocks)
+    if not blocks or not {*model.modules()} - {model} >= {*blocks}:
+        raise ValueError(f"got {len(blocks)} blocks: give one or more, all of them parts of the model")
     _by_hand[model] = blocks
 
 
@@ -79,26 +101,17 @@ def _outermost_lists(module, name="") -> dict[str, nn.ModuleList]:
     return found
 
 
-def _text_config(model):
-    return model.config.get_text_config(decoder=True)
-
-
 def decoder(model) -> nn.Module:
     """The module that runs the blocks, without the language-model head: `transformer` in GPT-2."""
-    blocks = decoder_blocks(model)
-    around = [
-        m
-        for m in model.modules()
-        if m not in blocks
-        and not isinstance(m, nn.ModuleList | nn.Sequential)  # which hold blocks but may never be called
-        and set(m.modules()).issuperset(blocks)
-    ]
-    return around[-1]  # modules() walks from the outside in
+    blocks, model = decoder_blocks(model), unwrapped(model)
+    holders = (m for m in model.modules() if m not in blocks and set(m.modules()).issuperset(blocks))
+    # modules() walks from the outside in; a list holds the blocks, but is never called
+    return [m for m in holders if not isinstance(m, nn.ModuleList | nn.Sequential)][-1]
 
 
 def width(model) -> int:
     """d_model, the number of dimensions of the residual stream."""
-    hidden_size = getattr(_text_config(model), "hidden_size", None)
+    hidden_size = getattr(unwrapped(model).config.get_text_config(decoder=True), "hidden_size", None)
     return hidden_size or model.get_input_embeddings().weight.shape[1]
 
 
@@ -119,24 +132,19 @@ def check_layer(model, layer) -> int:
     """`layer` as an int, if the model has it; else a TypeError or ValueError."""
     layer, n_layers = as_int(layer), len(decoder_blocks(model))
     if not 0 <= layer < n_layers:
-        raise ValueError(
-            f"layer {layer} does not exist: this model's layers are 0 to {n_layers - 1}, "
-            "each the output of one decoder block"
-        )
+        raise ValueError(f"layer {layer} does not exist: this model's layers are 0 to {n_layers - 1}")
     return layer
 
 
 def residual(output) -> torch.Tensor:
-    """The residual stream in what a block returned: a tensor or, by version and family, a tuple."""
-    h = output[0] if isinstance(output, tuple) else output
+    """The residual stream in what a block returned: a tensor or, by version and family, a tuple or list."""
+    h = output[0] if isinstance(output, tuple | list) else output
     if not isinstance(h, torch.Tensor) or h.ndim != 3:
-        raise TypeError(
-            f"a block returned {type(h).__name__}, not the residual stream (n_rows, n_tokens, d_model): "
-            "point at the blocks by hand with set_decoder_blocks"
-        )
+        kind = type(h).__name__
+        raise TypeError(f"a block returned {kind}, no residual stream: point at them with set_decoder_blocks")
     return h
 
 
 def with_residual(output, h: torch.Tensor):
     """What a block returned, with its residual stream replaced by `h`."""
-    return (h, *output[1:]) if isinstance(output, tuple) else h
+    return type(output)([h, *output[1:]]) if isinstance(output, tuple | list) else h

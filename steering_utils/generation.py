@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+import transformers
 
-from .blocks import as_int
-from .tokens import check_prompts, encode, pad_id
-
-# Over what the model's own generation_config may bring: it must neither warn nor change the distribution.
-NEUTRAL = {"temperature": 1.0, "top_p": 1.0, "top_k": 50, "repetition_penalty": 1.0}
+from .blocks import as_int, unwrapped
+from .options import PENALTIES, WARPERS, neutral, requested
+from .passes import check_fits, check_head
+from .tokens import check_prompts, pad, pad_id, token_ids
+from .watch import call, check_finite
 
 LIKELIEST = 1_000  # tokens that top-p looks at first
 
@@ -19,77 +19,154 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
     """Continue each prompt by sampling.
 
     A row's text depends on its prompt, its seed and the steering, and on nothing else in the batch. With the
-    same seed at every alpha, a difference in the text comes from the steering and not from luck.
+    same seed at every alpha, a difference in the text comes from the steering and not from luck. Of the
+    model's own generation_config only the token ids count.
 
     Args:
-        prompts: one string or a sequence of strings.
+        prompts: one prompt or several, each a string or its token ids.
         max_new_tokens: at most so many tokens are added.
-        temperature: 0 for greedy decoding.
+        temperature: 0 for greedy decoding, and for beams with `num_beams`.
         top_p: sample from the smallest set of tokens that has this probability.
-        seed: an int (prompt i then uses seed + i), or one int per prompt.
-        options: passed on to the model's own `generate`.
+        seed: an int (row i then uses seed + i), or one int per row.
+        options: those of transformers' `generate`; what cannot hold here is refused by name.
+            `num_return_sequences=n` gives n rows for each prompt, one after the other. A `generation_config`
+            stands for those of its fields that differ from a new one's. As in transformers it is greedy
+            unless it says `do_sample=True`. What is given beside it goes before it; max_new_tokens,
+            temperature and top_p do so where they differ from their defaults.
 
     Returns:
-        A list with each prompt's continuation, without the prompt.
+        A list of Continuation, one per row: the text without the prompt, a str that has its tokens in `ids`.
+        With `return_dict_in_generate=True`, what transformers returns; the noise is in its `scores`, not in
+        its `logits`.
 
     Raises:
-        TypeError: a prompt is not a string, a seed not an int.
-        ValueError: no prompts, an empty one, a temperature below 0, a number of seeds that does not fit, or
-            beams while sampling.
+        TypeError: a prompt is neither text nor token ids, a seed not an int.
+        ValueError: no prompts, an empty one, one too long, a temperature below 0, a number of seeds that does
+            not fit, an option that is refused, or options that do not go together.
+        FloatingPointError: the model's logits are not finite.
 
     Source:
         The argmax of log-probabilities plus Gumbel noise is an exact sample (Gumbel, 1954); top-p
         is from Holtzman et al., arXiv 1904.09751.
+
+    Example:
+        >>> texts = generate(model, tokenizer, ["I am", "She said"], max_new_tokens=5, seed=[3, 3])
+        >>> [len(text.ids) for text in texts]
+        [5, 5]
     """
-    prompts = check_prompts(prompts)
-    if not 0 <= temperature < float("inf"):
-        raise ValueError(f"temperature must be 0 (greedy) or more, got {temperature!r}")
-    if temperature > 0 and max(options.get("num_beams", 1), options.get("num_return_sequences", 1)) > 1:
-        raise ValueError("beams and several samples at once need temperature=0; to sample, repeat the prompt")
+    model = unwrapped(model)
+    check_head(model)
+    asked = requested(options, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
+    sampling = asked["temperature"] > 0
+    copies = asked.pop("num_return_sequences", 1) if sampling else 1
+    prompts = [ids for ids in token_ids(tokenizer, check_prompts(prompts)) for _ in range(copies)]
     seeds = seed if isinstance(seed, Iterable) else range(as_int(seed, "seed"), as_int(seed) + len(prompts))
-    seeds = [as_int(one, "seed") for one in seeds]
+    seeds = [as_int(value, "seed") for value in seeds]
     if len(seeds) != len(prompts):
-        raise ValueError(f"{len(seeds)} seeds for {len(prompts)} prompts: give one int, or one per prompt")
-    inputs = encode(tokenizer, prompts, padding_side="left", device=model.device)
+        raise ValueError(f"{len(seeds)} seeds for {len(prompts)} rows: give one int, or one per row")
+    ends = asked.get("eos_token_id", model.generation_config.eos_token_id)
+    ends = [] if ends is None else torch.as_tensor(ends).flatten().tolist()
+    alone = ["streamer", "assistant_model", "prompt_lookup_num_tokens"] + ["stopping_criteria"] * (not ends)
+    names = [name for name in alone if name in asked]
+    if names and max(len(prompts), asked.get("num_beams", 1)) > 1:
+        raise ValueError(
+            f"{names[0]} works for one row here: give one prompt, one sample of it, and no beams"
+        )
+    check_fits(model, prompts, asked["max_new_tokens"])
+    inputs = pad(tokenizer, prompts, "left", model.device)
     n_tokens = inputs["input_ids"].shape[1]
-    if temperature > 0:
-        sample = [TemperatureLogitsWarper(float(temperature)), TopP(top_p)]
-        sample.append(GumbelNoise(seeds, start=n_tokens))
-        options["logits_processor"] = LogitsProcessorList([*options.get("logits_processor", []), *sample])
-    fixed = {"max_new_tokens": max_new_tokens, "pad_token_id": pad_id(tokenizer)}
-    output = model.generate(**inputs, do_sample=False, **NEUTRAL | fixed | options)
-    return tokenizer.batch_decode(
-        output[:, n_tokens:], skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
+
+    starts = [n_tokens - len(ids) for ids in prompts]
+    processors = [lambda ids, scores: check_finite(scores) or scores]
+    processors += [_unpadded(penalty, starts) for penalty in _made(PENALTIES, "Processor", asked)]
+    if (least := asked.pop("min_new_tokens", 0)) and ends:
+        kind = transformers.MinNewTokensLengthLogitsProcessor
+        processors.append(kind(n_tokens, least, ends, device=model.device))
+    processors += asked.pop("logits_processor", [])
+    warpers = _made(WARPERS, "Warper", asked)
+    processors += [*warpers, GumbelNoise(seeds, start=n_tokens)] if sampling else []
+    criteria = list(asked.pop("stopping_criteria", []))
+    if stop := asked.pop("stop_strings", None):
+        criteria.append(stop := transformers.StopStringCriteria(tokenizer, stop))
+    if "assistant_tokenizer" in asked:
+        asked["tokenizer"] = tokenizer
+    asked = neutral(model) | {"do_sample": False, "pad_token_id": pad_id(tokenizer)} | asked
+    with call(model, copies=copies):
+        output = model.generate(**inputs, **asked, logits_processor=processors, stopping_criteria=criteria)
+    if asked.get("return_dict_in_generate"):
+        return output
+    return _continuations(tokenizer, output, n_tokens, ends, stop)
 
 
-class TopP(TopPLogitsWarper):
+class Continuation(str):
+    """What the model wrote, a str; `ids` has its tokens, without padding, the end and other special ones."""
+
+    def __new__(cls, text, ids=()):
+        """Put the two together."""
+        self = super().__new__(cls, text)
+        self.ids = list(ids)
+        return self
+
+
+def _made(names, suffix, asked) -> list:
+    """transformers' own processors for what is asked for, which is taken out."""
+    made = []
+    for name, stem in names.items():
+        value, off = asked.pop(name, None), 1 if name in ("top_p", "typical_p") else 0
+        if value is not None and value != off:
+            kind = TopP if name == "top_p" else getattr(transformers, f"{stem}Logits{suffix}")
+            made.append(kind(value))
+    return made
+
+
+def _unpadded(processor, starts):
+    """The processor on each prompt's rows from where they start: padding is no text."""
+
+    def run(input_ids, scores):
+        n = len(scores) // len(starts)  # beams of each
+        rows = zip(input_ids.split(n), starts, scores.split(n), strict=True)
+        return torch.cat([processor(ids[:, start:], row) for ids, start, row in rows])
+
+    return run
+
+
+def _continuations(tokenizer, output, n_tokens, ends, stop) -> list[Continuation]:
+    """The rows of `output` (n_rows, n_tokens + n_new) as texts, each up to where it ended."""
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    until, texts = torch.full((len(output),), output.shape[1]), []
+    for n in range(output.shape[1], n_tokens, -1) if stop else ():
+        until[stop(output[:, :n], None).cpu()] = n
+    for row, end in zip(output.tolist(), until.tolist(), strict=True):
+        ids = row[n_tokens:end]
+        ids = ids[: min((ids.index(token) for token in ends if token in ids), default=end) + 1]
+        ids = [token for token in ids if token not in special]
+        texts.append(Continuation(tokenizer.decode(ids, clean_up_tokenization_spaces=False), ids))
+    return texts
+
+
+class TopP(transformers.TopPLogitsWarper):
     """transformers' top-p, which sorts the whole vocabulary only for rows where the likeliest do not do."""
 
     def __call__(self, input_ids, scores):
-        top = scores.topk(min(LIKELIEST, scores.shape[1]), dim=1)
-        p = (top.values - scores.logsumexp(dim=1, keepdim=True)).exp()
-        before = p.cumsum(dim=1) - p
-        kept = top.values.masked_fill(before >= self.top_p, self.filter_value)
-        scores, given = torch.full_like(scores, self.filter_value).scatter(1, top.indices, kept), scores
-        flat = (p.sum(dim=1) < self.top_p) | (self.top_p == 1)
+        values, tokens = scores.topk(min(LIKELIEST, scores.shape[1]), dim=1)
+        p = (values - scores.logsumexp(dim=1, keepdim=True)).exp()
+        before, flat = p.cumsum(dim=1) - p, p.sum(dim=1) < self.top_p
+        kept = values.masked_fill((before >= self.top_p) & (before > 0), self.filter_value)
+        cut = torch.full_like(scores, self.filter_value).scatter(1, tokens, kept)
         if flat.any():
-            scores[flat] = super().__call__(input_ids, given[flat])
-        return scores
+            cut[flat] = super().__call__(input_ids, scores[flat])
+        return cut
 
 
-class GumbelNoise(LogitsProcessor):
+class GumbelNoise(transformers.LogitsProcessor):
     """Adds Gumbel noise to the logits, so that their argmax is a sample; each row has its own seed."""
 
     def __init__(self, seeds, start):
         self.seeds, self.start = list(seeds), start
 
     def __call__(self, input_ids, scores):
-        step = input_ids.shape[1] - self.start
-        by_seed = {seed: self._draw(seed, step, scores.shape[1]) for seed in set(self.seeds)}
-        return scores + torch.stack([by_seed[seed] for seed in self.seeds]).to(scores.device)
-
-    @staticmethod
-    def _draw(seed, step, n):
-        generator = torch.Generator().manual_seed((1_000_003 * seed + step) % 2**63)
-        return -torch.empty(n).exponential_(generator=generator).log()
+        step, draws = input_ids.shape[1] - self.start, {}
+        for seed in set(self.seeds):
+            generator = torch.Generator().manual_seed((1_000_003 * seed + step) % 2**63)
+            draws[seed] = -torch.empty(scores.shape[1]).exponential_(generator=generator).log()
+        return scores + torch.stack([draws[seed] for seed in self.seeds]).to(scores.device)

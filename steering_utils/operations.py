@@ -23,7 +23,7 @@ def add(h, v):
 
 
 def ablate(h, v):
-    """Directional ablation: h' = h - r (r . h), with r the direction of v; its length does not matter.
+    """Directional ablation: h' = h - u (u . h), with u the direction of v; its length does not matter.
 
     What is left has no component along v, so that nothing downstream can read one from this layer.
 
@@ -38,7 +38,7 @@ def ablate(h, v):
 
 
 def set_projection(value):
-    """An operation that gives h the projection `value` along v: h' = h + r (value - r . h), r v's direction.
+    """An operation that gives h the projection `value` along v: h' = h + u (value - u . h), u v's direction.
 
     A negative alpha turns the direction round; its size does not matter.
 
@@ -57,8 +57,8 @@ def set_projection(value):
 
     def operation(h, v):
         h, v = _wide(h), _wide(v)
-        r = torch.nn.functional.normalize(v, dim=-1)  # zero where v is zero
-        return h + (value * r.any(-1, keepdim=True) - (h * r).sum(-1, keepdim=True)) * r
+        u = torch.nn.functional.normalize(v, dim=-1)  # zero where v is zero
+        return h + (value * u.any(-1, keepdim=True) - (h * u).sum(-1, keepdim=True)) * u
 
     return operation
 

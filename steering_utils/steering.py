@@ -1,48 +1,49 @@
 """The intervention: h' = h + alpha * v, or another operation, by forward hooks that always come off."""
 
 import contextlib
-import math
+import warnings
 from collections.abc import Iterable
 
 import torch
 
-from .blocks import check_layer, decoder, decoder_blocks, residual, width, with_residual
-from .models import identity, same_model
+from .blocks import check_layer, decoder_blocks, residual, unwrapped, width, with_residual
+from .identity import identity, same_model
 from .operations import add
+from .positions import check_positions, columns_of
 from .vectors import SteeringVector
+from .watch import watching
 
-POSITIONS = ("all", "prompt", "new", "last")
 
-
-@contextlib.contextmanager
-def steer(model, vectors, alpha=1.0, *, operation=add, positions="all"):
-    """Add alpha * v to the residual stream at the vector's layer while the block is open.
+class steer(contextlib.ContextDecorator):
+    """Add alpha * v to the residual stream at the vector's layer, inside a `with` block.
 
     h' = h + alpha * v, with h the output of decoder block `vector.layer`. On every exit, by an exception too,
     the model is as it was before. Contexts nest: additions add up, and at one layer the innermost works
-    first, so that what an outer one ablates stays away.
+    first, so that what an outer one ablates stays away. What was made once can be entered again and again.
 
     Args:
         vectors: a SteeringVector or several, at the same or at different layers.
-        alpha: a number for all rows, or one number per row of the batch. Rows that generation expands
-            (beams, several samples) keep their prompt's number. Rows at 0 are left alone.
+        alpha: how much. One number for all; or one per row of the batch, (n_rows,); or one per vector and
+            row, (n_vectors, n_rows), or (n_vectors, 1) for all rows. A sweep over strengths, directions or
+            layers is one call on the prompts repeated. Rows that generation makes of one prompt (beams,
+            several samples) get their prompt's. Rows at 0 are left alone.
         operation: what is done: `add`, `ablate`, `set_projection(value)`, `add_and_keep_norm`, or a function
-            of one's own of (h, alpha * v) that returns the new h; see `steering_utils.operations`.
-        positions: where it is done, whether or not a key-value cache is in use: "all" at every position,
-            "prompt" at the prompt's, "new" at generated tokens', "last" at the prompt's last token only. What
-            is not generated is a prompt: all of a forward pass of one's own without a cache. Or a mask, a
-            boolean tensor (n_prompts, n_columns) over the columns of the batch as the model gets it, padding
-            included; columns after its end are left alone.
+            of one's own of (h, alpha * v) that gives the new h; see `steering_utils.operations`. Several
+            vectors at one layer are added as one shift; other operations follow each other in their order.
+        positions: where, whether or not a key-value cache is in use: "all", "prompt", "new", "last",
+            "from_last", "after_first", "front", or a mask; see `steering_utils.positions`.
 
-    Yields:
-        The model.
+    Returns:
+        A context manager that gives the model, and a decorator.
 
     Raises:
         TypeError: not a SteeringVector, alpha not a number, or the operation not a function.
         ValueError: no vectors, alpha not finite or too large for the model's dtype, a layer that does not
-            exist, a vector of another width or of another model, or unknown `positions`: all before any
-            hook is placed. During the block: alphas or a mask that do not fit the batch, or an operation that
-            returns another shape.
+            exist, a vector of another width or of another model, or unknown `positions`: all at once, before
+            the model is touched. During the block: alphas or a mask that do not fit the batch, or an
+            operation that returns another shape.
+        FloatingPointError: during the block, a logit that is not finite, as where half precision overflows.
+        RuntimeError: during the block, a pass that ran without the hooks, or two threads at once.
 
     Source:
         Turner et al., arXiv 2308.10248; Rimsky et al., arXiv 2312.06681.
@@ -51,180 +52,147 @@ def steer(model, vectors, alpha=1.0, *, operation=add, positions="all"):
         >>> vector = SteeringVector(torch.ones(32), layer=1)
         >>> with steer(model, vector, alpha=2.0):
         ...     text = generate(model, tokenizer, ["I am"], max_new_tokens=3)
+        >>> both = [vector, -vector]
+        >>> with steer(model, both, alpha=[[2.0, 0.0], [0.0, 2.0]]):  # the second row gets -vector
+        ...     texts = generate(model, tokenizer, ["I am"] * 2, max_new_tokens=3)
     """
-    vectors = list(vectors) if isinstance(vectors, Iterable) else [vectors]
-    if not vectors:
-        raise ValueError("no vectors: give at least one SteeringVector")
-    for vector in vectors:
-        check_vector(model, vector)
-    rows = check_alpha(alpha, vectors, model.dtype)
-    if not callable(operation):
-        raise TypeError(f"operation must be a function of (h, v) such as add, got {operation!r}")
-    positions, blocks = _check_positions(positions), decoder_blocks(model)
-    span = _Span(positions, rows)
-    with contextlib.ExitStack() as hooks:
-        if span.mask is None:
-            watch = decoder(model).register_forward_pre_hook(span.observe, with_kwargs=True)
-            hooks.callback(watch.remove)
-        for vector in reversed(vectors) if rows.any() or rows.requires_grad else []:
-            edit = _edit(vector, rows, operation, span)
-            # before all other hooks, so that they see the steered state
-            hooks.callback(blocks[vector.layer].register_forward_hook(edit, prepend=True).remove)
-        yield model
+
+    entered = True  # until it is whole: what was refused need not be entered
+
+    def __init__(self, model, vectors, alpha=1.0, *, operation=add, positions="all"):
+        self.model, self.contexts = model, []
+        self.vectors = list(vectors) if isinstance(vectors, Iterable) else [vectors]
+        if not self.vectors:
+            raise ValueError("no vectors: give at least one SteeringVector")
+        for vector in self.vectors:
+            check_vector(model, vector)
+        self.alpha, self.by_row = check_alpha(alpha, self.vectors, unwrapped(model).dtype)
+        if not callable(operation):
+            raise TypeError(f"operation must be a function of (h, v) such as add, got {operation!r}")
+        self.operation, self.positions = operation, check_positions(positions)
+        self.entered = False
+
+    def __enter__(self):
+        blocks, by_layer = decoder_blocks(self.model), {}
+        if self.alpha.any() or self.alpha.requires_grad:
+            for number, vector in enumerate(self.vectors):
+                by_layer.setdefault(vector.layer, []).append(number)
+        with contextlib.ExitStack() as stack:
+            watch = stack.enter_context(watching(self.model)) if by_layer else None
+            for layer, numbers in by_layer.items():
+                edit = _Edit(self, watch, layer, numbers)
+                # before all other hooks, so that they see the steered state
+                stack.callback(blocks[layer].register_forward_hook(edit, prepend=True).remove)
+                watch.layers.append(layer)
+                stack.callback(watch.layers.remove, layer)
+            self.contexts.append(stack.pop_all())
+        self.entered = True
+        return self.model
+
+    def __exit__(self, *error):
+        self.contexts.pop().close()
+
+    def __del__(self):
+        if not self.entered:
+            warnings.warn(f"{self!r} was dropped before it did anything", RuntimeWarning, stacklevel=2)
+
+    def __repr__(self):
+        layers, state = sorted({vector.layer for vector in self.vectors}), "on" if self.contexts else "off"
+        return f"<steer at layers {layers}: {state}; it acts inside `with steer(...):`>"
+
+
+class _Edit:
+    """A layer's forward hook; it gives new tensors and never writes into the block's own."""
+
+    def __init__(self, steering, watch, layer, numbers):
+        self.steering, self.watch, self.layer, self.numbers, self.key = steering, watch, layer, numbers, None
+        self.values = torch.stack([steering.vectors[i].values for i in numbers])  # (n, d_model)
+        self.alpha = steering.alpha.expand(len(steering.vectors), -1)[numbers]  # (n, n_rows or 1)
+        self.word = steering.positions if isinstance(steering.positions, str) else None
+
+    def __call__(self, module, args, output):
+        self.watch.reached.add(self.layer)
+        if self.watch.running is None and (self.steering.by_row or self.word != "all"):
+            raise RuntimeError("a block ran outside a forward pass of the model: call the model itself")
+        h = steered = residual(output)  # (n_rows, n_tokens, d_model)
+        for number, v, active in self._terms(h):
+            mask = self._mask(number, active, h.shape[1])
+            if mask is False:
+                continue
+            new = self.steering.operation(steered, v)
+            if not isinstance(new, torch.Tensor) or new.shape != h.shape:
+                what = tuple(new.shape) if isinstance(new, torch.Tensor) else type(new).__name__
+                raise ValueError(f"the operation gave {what}: it must return all of h, {tuple(h.shape)}")
+            new = new.to(h.dtype)
+            steered = new if mask is True else torch.where(mask.to(h.device)[..., None], new, steered)
+        return with_residual(output, steered)
+
+    def _terms(self, h) -> list:
+        """What is done in turn: (the vector's number, alpha * v, which rows have an alpha that is not 0)."""
+        by_row, alpha = self.steering.by_row, self.alpha
+        key = h.device, h.dtype, len(h), id(self.watch.tokens) if by_row else None
+        if self.key != key or alpha.requires_grad:  # a step of generation need not make it again
+            self.key, self.prompt = key, self.watch.tokens  # held, so that no other prompt gets its id
+            alpha = self.watch.for_rows(alpha.T, "alpha").T if by_row else alpha
+            active = (alpha != 0) | alpha.requires_grad
+            values, scale = self.values.to(h.device), alpha.to(h.device)  # (n, d_model), (n, n_rows or 1)
+            if self.steering.operation is add and self.word != "front":  # additions are one shift
+                shifts, active = [scale.T @ values], active.any(0, keepdim=True)
+            else:
+                shifts = scale[..., None] * values[:, None]  # (n, n_rows or 1, d_model)
+            shifts = [v[:, None].to(h.dtype) if by_row else v[0].to(h.dtype) for v in shifts]
+            self.terms = list(zip(self.numbers, shifts, active, strict=False))
+        return self.terms
+
+    def _mask(self, number, active, n_tokens):
+        """Where the vector acts in this pass: (n_rows, n_tokens), or True or False for all."""
+        watch, positions, active = self.watch, self.steering.positions, active[:, None]
+        columns = torch.arange(watch.seen, watch.seen + n_tokens)  # on the CPU: no step waits for a GPU
+        if self.word == "all":
+            acts = active
+        elif self.word:
+            acts = columns_of(self.word, columns, watch.real, watch.end, len(self.steering.vectors))
+            acts = acts[number] if self.word == "front" else acts
+            acts = acts.repeat_interleave(watch.shape[0] // len(acts), dim=0) & active
+        else:
+            if (n_columns := positions.shape[1]) < watch.end:
+                raise ValueError(f"the mask has {n_columns} columns, the padded prompts {watch.end}")
+            acts = watch.for_rows(positions, "the mask for positions")
+            acts = acts[:, columns.clamp(max=n_columns - 1)] & (columns < n_columns) & active
+        return True if acts.all() else acts if acts.any() else False
 
 
 def check_vector(model, vector):
     """Refuse what cannot be added to this model's residual stream; raises as `steer` does."""
     if not isinstance(vector, SteeringVector):
-        raise TypeError(
-            f"expected a SteeringVector, got {type(vector).__name__}: make one of a tensor and its layer, "
-            "SteeringVector(values, layer)"
-        )
+        kind = type(vector).__name__
+        raise TypeError(f"expected a SteeringVector, got {kind}: make it one, with its layer")
     check_layer(model, vector.layer)
-    if len(vector.values) != width(model):
+    if (n := len(vector.values)) != (wide := width(model)):
+        raise ValueError(f"the vector is {n} wide, the residual stream {wide}: extract one from this model")
+    if not same_model(vector.model, name := identity(model)["model"]):
         raise ValueError(
-            f"the vector has {len(vector.values)} dimensions, the model's residual stream {width(model)}: "
-            "extract a vector from this model"
+            f"the vector is from {vector.model!r}, the model is {name!r}: extract one from it or, for a "
+            "fine-tune of the same shape, carry it over with vector.carried_to(model)"
         )
-    name = identity(model)["model"]
-    if not same_model(vector.model, name):
-        raise ValueError(f"the vector is from {vector.model!r}, the model is {name!r}: extract one from it")
 
 
-def check_alpha(alpha, vectors, dtype) -> torch.Tensor:
-    """alpha as a float32 tensor, () or (n_rows,), if it can scale these vectors; raises as `steer` does."""
-    wanted = "alpha must be a number such as 1.0, or one number per row of the batch"
+def check_alpha(alpha, vectors, dtype) -> tuple[torch.Tensor, bool]:
+    """alpha as a float32 tensor, (n_vectors or 1, n_rows or 1), and whether it names its rows.
+
+    Raises as `steer` does, if it cannot scale these vectors.
+    """
+    wanted = f"alpha must be a finite number, one per row, or one per vector and row ({len(vectors)}, n_rows)"
     try:
         rows = torch.as_tensor(alpha, dtype=torch.float32, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{wanted}; got {alpha!r}") from error
-    if rows.ndim > 1 or not rows.numel():
-        raise ValueError(f"{wanted}; got shape {tuple(rows.shape)}")
-    if not torch.isfinite(rows).all():
-        raise ValueError(f"{wanted}, and finite; got {alpha!r}")
-    largest = rows.detach().abs().max()
-    if not all((largest * vector.values).to(dtype).isfinite().all() for vector in vectors):
+    table = rows if rows.ndim > 1 else rows.view(1, -1)  # (n_vectors or 1, n_rows or 1)
+    fits = table.ndim == 2 and table.numel() and len(table) in (1, len(vectors))
+    if not fits or not rows.isfinite().all():
+        raise ValueError(f"{wanted}; got {alpha!r}")
+    largest = table.detach().abs().amax(1).expand(len(vectors))
+    if not all((a * v.values).to(dtype).isfinite().all() for a, v in zip(largest, vectors, strict=True)):
         raise ValueError(f"alpha {alpha!r} times the vector overflows {dtype}: choose a smaller one")
-    return rows
-
-
-def _check_positions(positions):
-    """A word of POSITIONS, or a mask (n_prompts, n_columns) on the CPU."""
-    if isinstance(positions, str) and positions in POSITIONS:
-        return positions
-    try:
-        mask = torch.as_tensor(positions, device="cpu")
-    except (TypeError, ValueError, RuntimeError):
-        mask = None
-    if mask is None or mask.dtype != torch.bool or mask.ndim != 2:
-        got = repr(positions) if mask is None else f"{mask.dtype} {tuple(mask.shape)}"
-        words = ", ".join(POSITIONS)
-        raise ValueError(
-            f"positions must be one of {words} or a boolean mask (n_prompts, n_columns); got {got}"
-        )
-    return mask
-
-
-def _edit(vector, rows, operation, span):
-    """A forward hook that returns new tensors and never writes into the block's own."""
-    scaled = {}  # alpha * v for each device and dtype, so that a step of generation need not make it again
-
-    def hook(module, args, output):
-        if span.mask is False:
-            return None
-        if span.mask is None:
-            raise RuntimeError("a block ran outside a forward pass of the model: call the model itself")
-        h = residual(output)  # (n_rows, n_tokens, d_model)
-        v = scaled.get((h.device, h.dtype))
-        if v is None:
-            scale = rows.to(h.device)[..., None, None] if rows.ndim else rows.to(h.device)
-            v = (scale * vector.values.to(h.device)).to(h.dtype)  # (d_model,) or (n_alphas, 1, d_model)
-            if not rows.requires_grad:
-                scaled[h.device, h.dtype] = v
-        changed = operation(h, _expand(v, len(h)) if rows.ndim and len(v) != len(h) else v)
-        if not isinstance(changed, torch.Tensor) or changed.shape != h.shape:
-            got = tuple(changed.shape) if isinstance(changed, torch.Tensor) else type(changed).__name__
-            raise ValueError(f"the operation gave {got}: it must return all of h, {tuple(h.shape)}")
-        changed = changed.to(h.dtype)
-        if span.mask is not True:
-            changed = torch.where(span.mask.to(h.device)[..., None], changed, h)
-        return with_residual(output, changed)
-
-    return hook
-
-
-class _Span:
-    """Where the running forward pass is steered: `mask` is (n_rows, n_tokens), or True or False for all.
-
-    It is None, and has to be found for each pass, if not all rows and positions are treated alike.
-    Columns are counted across the key-value cache. A pass that starts before the prompt's end is a new
-    prompt, unless generation without a cache starts over with one more token.
-    """
-
-    def __init__(self, positions, alpha):
-        everywhere = isinstance(positions, str) and positions == "all"
-        self.positions, self.alpha = positions, alpha
-        self.mask = True if everywhere and not alpha.ndim else None
-        self.prompt, self.last = None, None  # (n_rows, n_tokens) and its last real column, (n_rows, 1)
-        self.end, self.length = math.inf, 0  # of the prompt; of the pass before
-
-    def observe(self, module, args, kwargs):
-        """A forward pre-hook: look at the coming pass before the blocks run."""
-        tokens = kwargs.get("input_ids", args[0] if args else None)
-        tokens = kwargs["inputs_embeds"] if tokens is None else tokens
-        cache = kwargs.get("past_key_values")
-        seen = int(cache.get_seq_length()) if cache is not None else 0
-        starts_over = cache is None and kwargs.get("use_cache") is False and self._continues(tokens)
-        if seen < self.end and not starts_over:
-            self._begin(tokens, seen, kwargs.get("attention_mask"))
-        self.length = seen + tokens.shape[1]
-        self.mask = self._choose(seen, len(tokens))
-
-    def _choose(self, seen, n_rows):
-        """The mask of the columns from `seen` on, made on the CPU so that no step waits for a GPU."""
-        column = torch.arange(seen, self.length)[None]
-        if isinstance(self.positions, torch.Tensor):
-            part = self.positions[:, seen : self.length]
-            chosen = torch.nn.functional.pad(part, (0, column.shape[1] - part.shape[1]))
-        else:
-            chosen = {
-                "all": column >= 0,
-                "prompt": column < self.end,
-                "new": column >= self.end,
-                "last": column == self.last,
-            }[self.positions]
-        chosen = _expand(chosen, n_rows)
-        if self.alpha.ndim and not self.alpha.requires_grad:
-            chosen = chosen & _expand(self.alpha != 0, n_rows)[:, None]
-        return True if chosen.all() else chosen if chosen.any() else False
-
-    def _begin(self, tokens, seen, mask):
-        """Take the pass for a prompt, if alphas and mask fit it: expanded rows are equal at first."""
-        self.prompt, self.end = tokens, seen + tokens.shape[1]
-        given = {"alpha": self.alpha, "the mask for positions": self.positions}
-        for name, values in given.items():
-            if isinstance(values, torch.Tensor) and values.ndim:
-                copies, rest = divmod(len(tokens), len(values))
-                if rest or not torch.equal(tokens, _expand(tokens[:: max(copies, 1)], len(tokens))):
-                    raise ValueError(
-                        f"{name} has {len(values)} rows, the batch {len(tokens)}: give one for each prompt, "
-                        "with all prompts in one batch, or the same for all"
-                    )
-        if isinstance(self.positions, torch.Tensor) and self.positions.shape[1] < self.end:
-            raise ValueError(
-                f"the mask for positions has {self.positions.shape[1]} columns, the prompts have {self.end} "
-                "with their padding: give one for each"
-            )
-        if not isinstance(mask, torch.Tensor) or mask.ndim != 2:
-            mask = torch.ones(len(tokens), self.end)
-        self.last = (mask.cpu() * torch.arange(mask.shape[1])).argmax(dim=1, keepdim=True)
-
-    def _continues(self, tokens) -> bool:
-        """Whether it is the pass before with one more token; beams may have changed places meanwhile."""
-        grown = self.prompt is not None and tokens.shape[1] == self.length + 1
-        return grown and torch.equal(tokens[:, : self.end], self.prompt)
-
-
-def _expand(rows, n):
-    """Each of `rows` as often as it takes for `n` of them: beams and several samples of a prompt."""
-    return rows.repeat_interleave(n // len(rows), dim=0)
+    table = table if table.requires_grad else table.clone()  # what was asked for is what is done
+    return table, rows.ndim == 1 or (rows.ndim == 2 and rows.shape[1] > 1)

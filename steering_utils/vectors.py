@@ -1,88 +1,114 @@
-"""Steering vectors: what they are, how they are found, combined, saved and loaded."""
+"""Steering vectors as values: a direction, the place it belongs to, and how it came about."""
 
-import hashlib
 import json
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from .activations import Activations
-from .blocks import as_int
-from .models import same_model
+from .blocks import as_int, check_layer, width
+from .identity import identity, same_model
 
-FORMAT = "steering_utils.SteeringVector"
+FIELDS = ("values", "layer", "model", "method", "provenance")
+MOST_PARTS = 16  # of a combination that its provenance names
 
 
-@dataclass(frozen=True, eq=False)
 class SteeringVector:
-    """A direction in the residual stream, with the place it belongs to.
+    """A direction in the residual stream, with the place it belongs to. A value: nothing changes it.
 
     Attributes:
-        values: tensor (d_model,), float32, in the units of the residual stream.
+        values: tensor (d_model,), float32, in the units of the residual stream; a copy at each access.
         layer: the decoder block to whose output it belongs.
         model: the model's name; empty if unknown.
         method: how it was found.
-        provenance: what else is known, as JSON keeps it: revision, prompts, library versions.
+        provenance: what else is known, as JSON keeps it: revision, prompts, library versions; a copy, too.
 
     Raises:
         TypeError: `values` is not a floating-point tensor, `layer` not an int, or the rest not text and a
             dict that JSON can keep.
         ValueError: `values` is not one-dimensional, or has NaN or inf in it.
+
+    Example:
+        >>> 2 * SteeringVector(torch.tensor([3.0, 4.0]), layer=6)
+        SteeringVector(layer=6, d_model=2, norm=10.000, method='', model='')
     """
 
-    values: torch.Tensor
-    layer: int
-    model: str = ""
-    method: str = ""
-    provenance: dict = field(default_factory=dict)
+    __slots__ = ("__weakref__", "_provenance", "_values", "layer", "method", "model")
 
-    def __post_init__(self):
-        v = self.values
-        if not isinstance(v, torch.Tensor) or not v.is_floating_point():
-            kind = v.dtype if isinstance(v, torch.Tensor) else type(v).__name__
-            raise TypeError(f"values must be a floating-point tensor, got {kind}: convert it first")
-        if v.ndim != 1 or not len(v):
-            raise ValueError(f"values must have shape (d_model,), got {tuple(v.shape)}")
-        if bad := int((~torch.isfinite(v)).sum()):
+    def __init__(self, values, layer, model="", method="", provenance=None):
+        if not isinstance(values, torch.Tensor) or not values.is_floating_point():
+            raise TypeError(f"values must be a tensor of floats, got {getattr(values, 'dtype', values)!r}")
+        if values.ndim != 1 or not len(values):
+            raise ValueError(f"values must have shape (d_model,), got {tuple(values.shape)}")
+        if bad := int((~torch.isfinite(values)).sum()):
             raise ValueError(f"the vector has {bad} NaN or inf values: look for them in its activations")
-        for name, kind in (("model", str), ("method", str), ("provenance", dict)):
-            if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
-        plain = v.detach().to("cpu", torch.float32).as_subclass(torch.Tensor).clone()
+        if not (isinstance(model, str) and isinstance(method, str) and isinstance(provenance, dict | None)):
+            raise TypeError(f"give text, text and a dict, not {(model, method, provenance)}")
         versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-        provenance = json.loads(json.dumps(versions | self.provenance))  # a copy, and what a file gives back
-        for name, value in (("values", plain), ("layer", as_int(self.layer)), ("provenance", provenance)):
+        own = values.detach().to("cpu", torch.float32).as_subclass(torch.Tensor).clone()
+        known = json.dumps(versions | (provenance or {}))  # what a file would give back
+        parts = {
+            "_values": own,
+            "layer": as_int(layer),
+            "model": model,
+            "method": method,
+            "_provenance": known,
+        }
+        for name, value in parts.items():
             object.__setattr__(self, name, value)
 
-    def __reduce__(self):
-        # as an array: joblib's hash of a tensor is another one in each process, and a cache would never hit
-        return _from_array, (self.values.numpy(), self.layer, self.model, self.method, self.provenance)
+    def __setattr__(self, name, value=None):
+        raise AttributeError(f"a SteeringVector does not change: make another, with .replaced({name}=…)")
+
+    __delattr__ = __setattr__
+
+    @property
+    def values(self) -> torch.Tensor:
+        """The numbers, (d_model,): a copy, so that nobody changes the vector in place."""
+        return self._values.clone()
+
+    @property
+    def provenance(self) -> dict:
+        """What else is known of it: a copy."""
+        return json.loads(self._provenance)
 
     @property
     def norm(self) -> float:
         """The Euclidean length of `values`."""
-        return float(self.values.double().norm())  # whose squares float32 may not hold
+        return float(self._values.double().norm())  # whose squares float32 may not hold
+
+    def replaced(self, **changes) -> "SteeringVector":
+        """The same with other `values`, `layer`, `model`, `method` or `provenance`."""
+        return SteeringVector(**{name: getattr(self, name) for name in FIELDS} | changes)
+
+    def __reduce__(self):
+        # numbers: a tensor is pickled in another way in each process, and not safe to load
+        return _of_numbers, (self._values.tolist(), self.layer, self.model, self.method, self.provenance)
+
+    def __repr__(self):
+        return (
+            f"SteeringVector(layer={self.layer}, d_model={len(self._values)}, norm={self.norm:.3f}, "
+            f"method={self.method!r}, model={self.model!r})"
+        )
 
     def __mul__(self, factor: float) -> "SteeringVector":
-        return replace(self, values=self.values * factor)
+        return self.replaced(values=self._values * factor)
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> "SteeringVector":
-        return replace(self, values=self.values / divisor)
+        return self.replaced(values=self._values / divisor)
 
     def __neg__(self) -> "SteeringVector":
         return self * -1.0
 
     def __add__(self, other: "SteeringVector") -> "SteeringVector":
-        return self._with(other, self.values + self._values_of(other), "+")
+        return self._with(other, self._values + self._values_of(other), "sum of vectors")
+
+    def __radd__(self, other) -> "SteeringVector":
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # where sum() begins
 
     def __sub__(self, other: "SteeringVector") -> "SteeringVector":
-        return self._with(other, self.values - self._values_of(other), "-")
+        return self._with(other, self._values - self._values_of(other), "difference of vectors")
 
     def normalized(self) -> "SteeringVector":
         """The same direction with norm 1.
@@ -102,129 +128,52 @@ class SteeringVector:
             ValueError: another layer, model or width, or `other` is zero.
         """
         self._values_of(other)
-        u = other.normalized().values
-        return self._with(other, self.values - u * (u @ self.values), "without its part along")
+        u = other.normalized()._values
+        return self._with(other, self._values - u * (u @ self._values), "vector with another projected out")
+
+    def carried_to(self, model) -> "SteeringVector":
+        """The same vector for another model, such as a fine-tune of its own: what `steer` would refuse.
+
+        A direction of one model means nothing in an unrelated one; measure whether it still does its work.
+
+        Raises:
+            ValueError: the model does not have the layer, or has another width.
+        """
+        if len(self._values) != width(model):
+            raise ValueError(f"{self} does not fit: the model's residual stream is {width(model)} wide")
+        check_layer(model, self.layer)
+        name, revision = identity(model).values()
+        history = self.provenance | {"revision": revision, "carried_from": self.model}
+        return self.replaced(model=name, provenance=history)
 
     def _values_of(self, other) -> torch.Tensor:
         """The values of `other`, if the two belong to one place."""
         if not isinstance(other, SteeringVector):
             raise TypeError(f"expected a SteeringVector, got {type(other).__name__}")
-        if self.layer != other.layer or not same_model(self.model, other.model):
+        wide = len(self._values), len(other._values)
+        if self.layer != other.layer or not same_model(self.model, other.model) or wide[0] != wide[1]:
             raise ValueError(
-                f"{self} and {other} belong to different places: combine vectors of one layer of one model"
+                f"{self} and {other} are not of one layer of one model: nothing can be made of both"
             )
-        if self.values.shape != other.values.shape:
-            raise ValueError(f"{self} and {other} have different widths: they are of different models")
-        return other.values
+        return other._values
 
-    def _with(self, other, values, how) -> "SteeringVector":
-        """`values` made of both, with a record of both."""
-        method = f"({self.method or 'unknown'}) {how} ({other.method or 'unknown'})"
-        provenance = {"made_of": [self.provenance, other.provenance]}
-        return replace(
-            self, values=values, model=self.model or other.model, method=method, provenance=provenance
-        )
-
-    def __repr__(self):
-        return (
-            f"SteeringVector(layer={self.layer}, d_model={len(self.values)}, norm={self.norm:.3f}, "
-            f"method={self.method!r}, model={self.model!r})"
-        )
-
-    def save(self, path):
-        """Write a safetensors file: the values, and everything else as its metadata, with a checksum."""
-        about = {name: getattr(self, name) for name in ("layer", "model", "method", "provenance")}
-        about = json.dumps(about)
-        metadata = {"format": FORMAT, "about": about, "sha256": _checksum(self.values, about)}
-        save_file({"values": self.values}, path, metadata)
-
-    @classmethod
-    def load(cls, path) -> "SteeringVector":
-        """Read what `save` wrote. Nothing is unpickled.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: not a file that `save` wrote, or one that was changed or damaged since.
-        """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"no file {str(path)!r}: save a vector there first")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise ValueError("it was not written by SteeringVector.save")
-                values = file.get_tensor("values")
-                if metadata["sha256"] != _checksum(values, metadata["about"]):
-                    raise ValueError("its checksum is wrong, so it was changed or damaged after it was saved")
-                return cls(values, **json.loads(metadata["about"]))
-        except (SafetensorError, ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{str(path)!r} is not a saved steering vector: {error}") from error
+    def _with(self, other, values, method) -> "SteeringVector":
+        """`values` made of both, with a flat record of what went into them."""
+        parts = []
+        for vector in (self, other):
+            parts += vector.provenance.get("made_of") or [{"method": vector.method} | vector.provenance]
+        parts = [part for i, part in enumerate(parts) if part not in parts[:i]]
+        if len(parts) > MOST_PARTS:
+            parts[MOST_PARTS - 1 :] = [{"method": "and others"}]
+        name = self.model or other.model
+        return self.replaced(values=values, model=name, method=method, provenance={"made_of": parts})
 
 
-def _from_array(values, *rest) -> SteeringVector:
-    return SteeringVector(torch.from_numpy(values), *rest)
+def _of_numbers(numbers, *rest) -> SteeringVector:
+    return SteeringVector(torch.tensor(numbers), *rest)
 
 
-def _checksum(values, about: str) -> str:
-    """SHA-256 over the bytes of `values` and the text about them: shows a change, not who made it."""
-    return hashlib.sha256(values.numpy().tobytes() + about.encode()).hexdigest()
-
-
-def mean_difference(positive, negative, layer: int) -> SteeringVector:
-    """The mean-difference vector: mean over positive prompts minus mean over negative ones.
-
-    $$ v = \\frac{1}{n_+} \\sum_i h^{(k)}(x_i^+) - \\frac{1}{n_-} \\sum_j h^{(k)}(x_j^-) $$
-
-    Args:
-        positive, negative: what `capture` returned for each side,
-            (n_prompts, n_layers, d_model); plain tensors must hold all layers.
-        layer: the layer k to take it at.
-
-    Returns:
-        A SteeringVector with values (d_model,).
-
-    Raises:
-        TypeError: not tensors, or `layer` not an int.
-        ValueError: no prompts, NaN or inf, different models, layers or widths, or `layer` was not captured.
-
-    Source:
-        Rimsky et al., arXiv 2312.06681; for single pairs Turner et al., arXiv 2308.10248.
-    """
-    sides = states_at(positive, negative, layer)
-    provenance = {"n_positive": len(positive), "n_negative": len(negative)}
-    if isinstance(positive, Activations) and isinstance(negative, Activations):
-        provenance |= positive.source | {"positive": positive.prompts, "negative": negative.prompts}
-    name = provenance.pop("model", "")
-    difference = sides[0].mean(0) - sides[1].mean(0)
-    return SteeringVector(difference, layer, name, "mean difference", provenance)
-
-
-def states_at(positive, negative, layer: int) -> list[torch.Tensor]:
-    """Both sides at one layer, (n_prompts, d_model) in float32; takes and raises as `mean_difference`."""
-    for name, side in (("positive", positive), ("negative", negative)):
-        if not isinstance(side, torch.Tensor):
-            raise TypeError(f"{name} must be a tensor as capture() returns it, got {type(side).__name__}")
-        if side.ndim != 3 or not len(side):
-            raise ValueError(
-                f"{name} must be (n_prompts, n_layers, d_model), and not empty; got {_about(side)}"
-            )
-    known = [side for side in (positive, negative) if isinstance(side, Activations)]
-    apart = len(known) == 2 and (positive.layers, positive.source) != (negative.layers, negative.source)
-    if apart or positive.shape[1:] != negative.shape[1:]:
-        raise ValueError(
-            f"positive is {_about(positive)}, negative {_about(negative)}: "
-            "capture both from one model at the same layers"
-        )
-    layers = known[0].layers if known else range(positive.shape[1])
-    if (layer := as_int(layer)) not in layers:
-        raise ValueError(f"layer {layer} was not captured: choose one of {list(layers)}")
-    return [side[:, layers.index(layer)].float() for side in (positive, negative)]
-
-
-def _about(side) -> str:
-    """The shape of activations and, if they know it, where they come from."""
-    where = f" at layers {list(side.layers)} of {side.source}" if isinstance(side, Activations) else ""
-    return f"{tuple(side.shape)}{where}"
+torch.serialization.add_safe_globals([_of_numbers])  # so that torch.load takes a vector with weights_only
 
 
 def cosine(a, b) -> float:

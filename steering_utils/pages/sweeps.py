@@ -1,15 +1,12 @@
-"""Many measurements in one call: here or in several processes, and each only once for the same inputs."""
+"""Many measurements in one call: here, in several processes, or on a cluster."""
 
-import hashlib
 from collections.abc import Iterable
-from importlib.metadata import version
-from pathlib import Path
 
 import joblib
 from tqdm.auto import tqdm
 
 
-def sweep(task, cases, *, n_jobs=1, cache=None, progress=True) -> list:
+def sweep(task, cases, *, n_jobs=1, progress=True) -> list:
     """`task(**case)` for each case, in order.
 
     It runs on joblib. With `n_jobs=1` it runs here; `n_jobs=4` takes four processes, and another backend is
@@ -20,8 +17,6 @@ def sweep(task, cases, *, n_jobs=1, cache=None, progress=True) -> list:
         task: a function of keyword arguments whose result can be pickled.
         cases: dicts of arguments, one for each call.
         n_jobs: processes at a time.
-        cache: a folder. A case whose inputs, task and library versions are those of an earlier call
-            is read from there. What it holds is unpickled, so use no folder that others may write to.
         progress: show a progress bar.
 
     Raises:
@@ -36,15 +31,6 @@ def sweep(task, cases, *, n_jobs=1, cache=None, progress=True) -> list:
     for case in cases:
         if not isinstance(case, dict):
             raise TypeError(f"each case must be a dict of the task's arguments, got {case!r}")
-    if cache is not None:
-        task = joblib.Memory(Path(cache) / code_version(), verbose=0).cache(task)
     run = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
     results = run(joblib.delayed(task)(**case) for case in cases)
     return list(tqdm(results, total=len(cases), disable=not progress, desc="sweep"))
-
-
-def code_version() -> str:
-    """What a result depends on beside its inputs: this package's code and the libraries, as a short hash."""
-    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
-    libraries = [f"{name} {version(name)}".encode() for name in ("numpy", "torch", "transformers")]
-    return hashlib.sha256(b"\0".join(sources + libraries)).hexdigest()[:16]

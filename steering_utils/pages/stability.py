@@ -1,46 +1,11 @@
-"""What a steering vector is compared with: directions of equal norm, and itself from other pairs."""
-
-from dataclasses import replace
+"""How stable a vector is: what the book's chapter on reliability asks of its pairs."""
 
 import numpy as np
 import torch
 
-from .blocks import as_int
-from .vectors import SteeringVector, cosine, mean_difference, states_at
-
-
-def random_directions(like: SteeringVector, n: int, seed: int = 0) -> list[SteeringVector]:
-    """`n` vectors in random directions, each with the norm and the layer of `like`: the control for it.
-
-    A normal sample divided by its length is uniform over directions.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    draws = torch.randn(n, len(like.values), generator=generator)
-    draws = like.norm * draws / draws.norm(dim=1, keepdim=True)
-    return [replace(like, values=row, method=f"random direction, seed {seed}") for row in draws]
-
-
-def shuffled_labels(positive, negative, layer: int, n: int, seed: int = 0) -> list[SteeringVector]:
-    """`n` mean differences between sides drawn at random from all prompts, with the norm of the true one.
-
-    The control that has everything but the concept: the same prompts, layer, method and norm. A draw can keep
-    a part of the true direction by chance, the less so the more prompts there are.
-
-    Args:
-        positive, negative: as `mean_difference` takes them.
-
-    Raises:
-        As `mean_difference` does.
-    """
-    true, generator = mean_difference(positive, negative, layer), torch.Generator().manual_seed(seed)
-    every = torch.cat(states_at(positive, negative, layer))  # (n_prompts of both, d_model)
-    drawn = []
-    for i in range(n):
-        one, other = every[torch.randperm(len(every), generator=generator)].tensor_split([len(positive)])
-        difference = one.mean(0) - other.mean(0)
-        values = true.norm * difference / difference.norm()
-        drawn.append(replace(true, values=values, method=f"shuffled labels, seed {seed}, draw {i}"))
-    return drawn
+from ..blocks import as_int
+from ..methods import states_at
+from ..vectors import cosine
 
 
 def split_half_cosine(positive, negative, layer: int, sizes, n_splits: int = 100, seed: int = 0):
@@ -65,8 +30,13 @@ def split_half_cosine(positive, negative, layer: int, sizes, n_splits: int = 100
     Raises:
         ValueError: not as many positive as negative prompts, a size that cannot be halved or drawn, or pairs
             whose mean is all noise; and as `mean_difference` does.
+
+    Example:
+        >>> measured, expected = split_half_cosine(torch.ones(4, 3), torch.zeros(4, 3), 0, [2, 4])
+        >>> measured.round(6).tolist(), expected.tolist()  # without noise any two halves agree
+        ([1.0, 1.0], [1.0, 1.0])
     """
-    sides = states_at(positive, negative, layer)
+    sides, _ = states_at(positive, negative, layer)
     if len(sides[0]) != len(sides[1]):
         raise ValueError(f"{len(sides[0])} positive and {len(sides[1])} negative prompts: give pairs")
     differences, sizes = sides[0] - sides[1], [as_int(size, "a size") for size in sizes]  # (n_pairs, d_model)
@@ -83,3 +53,37 @@ def split_half_cosine(positive, negative, layer: int, sizes, n_splits: int = 100
     if signal <= 0:
         raise ValueError("the pairs have no common difference beyond their noise: no stability to predict")
     return np.array(measured), 1 / (1 + 2 * variance / signal / np.array(sizes))
+
+
+def steerability(strengths, m) -> np.ndarray:
+    """How strongly each prompt follows the vector: the least-squares slope of m against the strength.
+
+    slope = sum_r (r - mean r)(m(r) - mean m) / sum_r (r - mean r)^2, in nats per unit of strength. A prompt
+    with a slope below 0 goes the wrong way; `np.mean(slopes < 0)` is the anti-steerable share.
+
+    Args:
+        strengths: (n_strengths,), with their signs.
+        m: the logit differences, (n_strengths, n_prompts).
+
+    Returns:
+        (n_prompts,).
+
+    Raises:
+        ValueError: fewer than two different strengths, or not one row of m for each.
+
+    Source:
+        Tan et al., arXiv 2407.12404.
+
+    Example:
+        >>> steerability([-1, 0, 1], [[-2.0, 1.0], [0.0, 0.0], [2.0, -1.0]]).tolist()
+        [2.0, -1.0]
+    """
+    strengths = np.asarray(strengths, dtype=float)
+    m = np.asarray(m.double() if isinstance(m, torch.Tensor) else m, dtype=float)
+    if strengths.ndim != 1 or len(set(strengths)) < 2 or m.ndim != 2 or len(m) != len(strengths):
+        raise ValueError(
+            f"got strengths {strengths.shape} and m {m.shape}: give two or more different strengths, "
+            "and m as (n_strengths, n_prompts)"
+        )
+    centred = strengths - strengths.mean()
+    return centred @ (m - m.mean(axis=0)) / (centred @ centred)
