@@ -4,7 +4,8 @@ import contextlib
 
 import torch
 
-from steering_utils import decoder_blocks, encode
+from steering_utils import decoder_blocks
+from steering_utils.tokens import encode
 
 
 @torch.no_grad()
@@ -15,7 +16,7 @@ def logits(model, ids):
 
 def close(a, b, atol=2e-4):
     """Equal but for float error."""
-    torch.testing.assert_close(torch.Tensor(a), b, rtol=1e-4, atol=atol)
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=atol)
 
 
 def changed(a, b):
@@ -29,7 +30,7 @@ def block_outputs(model, ids):
     with contextlib.ExitStack() as stack:
         for block in decoder_blocks(model):
             keep = block.register_forward_hook(
-                lambda m, a, output: seen.append(output[0] if isinstance(output, tuple) else output)
+                lambda m, a, output: seen.append(output[0] if isinstance(output, tuple | list) else output)
             )
             stack.callback(keep.remove)
         logits(model, torch.tensor([ids]))
@@ -41,9 +42,9 @@ def added_by_hand(model, layer, where):
     """Add `where(n_tokens)`, a tensor (n_tokens, d_model), to a block's output: the reference."""
 
     def hook(module, args, output):
-        h = output[0] if isinstance(output, tuple) else output
+        h = output[0] if isinstance(output, tuple | list) else output
         h = h + where(h.shape[1])
-        return (h, *output[1:]) if isinstance(output, tuple) else h
+        return (h, *output[1:]) if isinstance(output, tuple | list) else h
 
     handle = decoder_blocks(model)[layer].register_forward_hook(hook)
     try:
@@ -62,6 +63,9 @@ def columns(positions, n_prompt, n_tokens):
         "prompt": column < n_prompt,
         "new": column >= n_prompt,
         "last": column == n_prompt - 1,
+        "from_last": column >= n_prompt - 1,
+        "after_first": column > 0,
+        "front": column == 0,
     }
     return chosen[positions].float()[:, None]
 

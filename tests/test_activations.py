@@ -5,7 +5,7 @@ import torch
 from by_hand import block_outputs
 from conftest import PROMPTS, hooks_on, some_vector, tiny_model
 
-from steering_utils import Activations, capture, decoder_blocks, residual_norms, steer
+from steering_utils import Activations, capture, decoder_blocks, residual_norms, steer, token_positions
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,8 @@ def alone(model, tokenizer):
 
 
 def close(a, b):
-    torch.testing.assert_close(torch.Tensor(a), b, rtol=1e-5, atol=2e-5)
+    values = [x.values if isinstance(x, Activations) else x for x in (a, b)]
+    torch.testing.assert_close(*values, rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -28,19 +29,11 @@ def test_a_prompt_reads_the_same_in_any_batch_with_any_tokenizer_setting(
     close(found, torch.stack([tokens[-1] for tokens in alone]))
 
 
-@pytest.mark.parametrize("positions", ["last", "all", 0])
-def test_more_prompts_than_are_sorted_together_stay_in_order(model, tokenizer, alone, positions, monkeypatch):
-    monkeypatch.setattr("steering_utils.activations.STRETCH", 2)
-    found = capture(model, tokenizer, PROMPTS, positions=positions, batch_size=2)
-    for row, tokens in zip(found, alone, strict=True):
-        close(row, tokens if positions == "all" else tokens[-1 if positions == "last" else 0])
-
-
 def test_thousands_of_prompts_stay_in_order_under_a_progress_bar(tokenizer, capsys):
     model, prompts = tiny_model("gpt2"), [" ".join(["no"] * (1 + i % 7)) for i in range(2_100)]
     found = capture(model, tokenizer, prompts, layers=0, batch_size=100, progress=True)
     assert "capture: 100%" in (shown := capsys.readouterr().err) and "2100/2100" in shown
-    close(found, torch.Tensor(capture(model, tokenizer, prompts[:7], layers=0)).repeat(300, 1, 1))
+    close(found, capture(model, tokenizer, prompts[:7], layers=0).values.repeat(300, 1, 1))
     assert not capsys.readouterr().err  # none unless asked for
 
 
@@ -51,7 +44,8 @@ def test_the_result_is_on_the_device_asked_for(model, tokenizer, positions):
         ({"device": "meta"}, "meta"),
     ):  # a second device that every machine has
         found = capture(model, tokenizer, PROMPTS, positions=positions, **asked)
-        assert {one.device.type for one in found} == {wanted}
+        each = found if positions == "all" else [found]
+        assert {activations.values.device.type for activations in each} == {wanted}
 
 
 def test_hidden_states_are_not_asked_for_and_are_whole_afterwards(tokenizer):
@@ -85,15 +79,15 @@ def test_a_tokenizer_needs_no_padding_token(model, tokenizer, alone):
 )
 def test_positions(model, tokenizer, alone, positions, pick):
     found = capture(model, tokenizer, PROMPTS, positions=positions, batch_size=2)
-    for one, tokens in zip(found, alone, strict=True):
-        close(one, pick(tokens))
+    for row, tokens in zip(found if positions == "all" else found.values, alone, strict=True):
+        close(row, pick(tokens))
 
 
 def test_layers_come_in_the_order_asked_for(model, tokenizer):
     every = capture(model, tokenizer, PROMPTS)
     some = capture(model, tokenizer, PROMPTS, layers=[2, 0, 2])
     assert some.layers == (2, 0, 2)
-    close(some, torch.Tensor(every)[:, [2, 0, 2]])
+    close(some, every.values[:, [2, 0, 2]])
     assert capture(model, tokenizer, PROMPTS, layers=2).layers == (2,)
 
 
@@ -122,16 +116,18 @@ def test_an_open_steer_is_in_what_is_read(model, tokenizer):
     plain = capture(model, tokenizer, PROMPTS, layers=[0, 1])
     with steer(model, vector, alphas):
         steered = capture(model, tokenizer, PROMPTS, layers=[0, 1])
-    close(steered[:, 0], plain[:, 0])
-    close(steered[:, 1], plain[:, 1] + alphas[:, None] * vector.values)
-    assert torch.equal(capture(model, tokenizer, PROMPTS, layers=[0, 1]), plain)
+    close(steered.at(0), plain.at(0))
+    close(steered.at(1), plain.at(1) + alphas[:, None] * vector.values)
+    assert torch.equal(capture(model, tokenizer, PROMPTS, layers=[0, 1]).values, plain.values)
 
 
 @pytest.mark.parametrize("positions", ["last", "mean", "all"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_the_dtype_is_the_models(tokenizer, dtype, positions):
     found = capture(tiny_model("llama").to(dtype), tokenizer, PROMPTS, positions=positions)
-    assert {one.dtype for one in found} == {dtype}
+    each = found if positions == "all" else [found]
+    assert {activations.values.dtype for activations in each} == {dtype}
+    assert {activations.at(2).dtype for activations in each} == {torch.float32}  # for NumPy, too
 
 
 def test_training_mode_is_refused(tokenizer):
@@ -154,19 +150,44 @@ def test_picked_rows_know_where_they_come_from(tokenizer, index, rows):
     assert isinstance(picked, Activations)
     assert (picked.layers, picked.source) == ((1, 3), activations.source)
     assert picked.prompts == tuple(PROMPTS[i] for i in rows)
-    assert torch.equal(picked, activations.detach()[list(rows)])
+    assert torch.equal(picked.values, activations.values[list(rows)])
 
 
-def test_other_operations_give_plain_tensors(tokenizer):
-    a = capture(tiny_model("gpt2"), tokenizer, PROMPTS)
-    made = [a + 1, a[0], a[:, 0], a[1:3, 0], a[None], a.mean(0), a.clone(), a.double(), torch.cat([a, a])]
-    assert {type(x) for x in made} == {torch.Tensor}
+def test_a_layer_is_read_by_its_number_and_never_by_its_column(tokenizer):
+    model = tiny_model("gpt2")
+    every, some = (capture(model, tokenizer, PROMPTS, layers) for layers in (None, [3, 1]))
+    for layer in (1, 3):
+        close(some.at(layer), every.at(layer))
+    with pytest.raises(ValueError, match=r"layer 0 was not captured: choose one of \[3, 1\]"):
+        some.at(0)
+    for index in (0, (slice(None), 1)):
+        with pytest.raises(TypeError, match=r"picks no prompts: use a slice or a list, and .at\(layer\)"):
+            some[index]
+
+
+def test_one_position_a_prompt(model, tokenizer, alone):
+    numbers = [1, -2, 0, 3, 0]
+    read = capture(model, tokenizer, PROMPTS, positions=numbers, batch_size=2)
+    close(read, torch.stack([tokens[i] for tokens, i in zip(alone, numbers, strict=True)]))
+    with pytest.raises(ValueError, match="2 positions for 5 prompts: give one, or one each"):
+        capture(model, tokenizer, PROMPTS, positions=[0, 1])
+
+
+def test_a_token_searched_for_in_each_prompt(model, tokenizer):
+    prompts = ["It was good.", "It was not very good.", "Was it good? No, not good at all."]
+    numbers = token_positions(tokenizer, prompts, " good")
+    assert numbers == [2, 4, 7]
+    ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    assert len({row[i] for row, i in zip(ids, numbers, strict=True)}) == 1
+    with pytest.raises(ValueError, match=r"no token of 'I am' reads ' good': its tokens are \['I', ' am'\]"):
+        token_positions(tokenizer, ["I am"], " good")
 
 
 def test_all_positions_carry_their_prompt(tokenizer):
     texts = capture(tiny_model("gpt2"), tokenizer, PROMPTS, positions="all")
-    assert all(set(one.prompts) == {prompt} for one, prompt in zip(texts, PROMPTS, strict=True))
-    assert all(one.untyped_storage().size() == one.nbytes for one in texts)  # none keeps a batch alive
+    assert all(set(text.prompts) == {prompt} for text, prompt in zip(texts, PROMPTS, strict=True))
+    held = [text.values.untyped_storage().size() - text.values.nbytes for text in texts]
+    assert not any(held)  # none keeps a batch alive
 
 
 def test_residual_norms_are_medians_without_first_positions(model, tokenizer, alone):

@@ -6,8 +6,8 @@ from by_hand import close, greedy, logits
 from conftest import PROMPTS, hooks_on, some_vector, tiny_model
 from torch import nn
 
-from steering_utils import SteeringVector, bake, decoder_blocks, save_baked, set_decoder_blocks, steer, unbake
-from steering_utils.baking import _configs
+from steering_utils import SteeringVector, decoder_blocks, set_decoder_blocks, steer
+from steering_utils.baking import _configs, bake, save_baked, unbake
 
 IDS = torch.tensor([[464, 6193, 287, 262, 12269, 318], [1026, 373, 257, 845, 922, 1110]])
 
@@ -82,7 +82,7 @@ def test_a_bias_is_not_rounded_on_the_way():
     "vector, alpha, error, message",
     [
         (some_vector(4), 1.0, ValueError, "layer 4 does not exist: this model's layers are 0 to 3"),
-        (some_vector(width=31), 1.0, ValueError, "has 31 dimensions, the model's residual stream 32"),
+        (some_vector(width=31), 1.0, ValueError, "the vector is 31 wide, the residual stream 32"),
         (
             SteeringVector(torch.ones(32), 1, model="x"),
             1.0,
@@ -90,10 +90,10 @@ def test_a_bias_is_not_rounded_on_the_way():
             "vector is from 'x', the model is 'y'",
         ),
         (torch.ones(32), 1.0, TypeError, "expected a SteeringVector, got Tensor"),
-        (some_vector(), float("nan"), ValueError, "alpha must be a number .* finite; got nan"),
+        (some_vector(), float("nan"), ValueError, "alpha must be a finite number, .*; got nan"),
         (some_vector(), 3e38, ValueError, r"alpha 3e\+38 times the vector overflows torch.float32"),
         (some_vector(), [1.0, 2.0], ValueError, r"one number to be baked in, got \[1.0, 2.0\]: .* use steer"),
-        (some_vector(), None, TypeError, "alpha must be a number such as 1.0"),
+        (some_vector(), None, TypeError, "alpha must be a finite number, .*; got None"),
     ],
 )
 def test_wrong_input_changes_nothing(model, vector, alpha, error, message):

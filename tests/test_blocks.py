@@ -36,14 +36,13 @@ def disguised():
 
 
 REFUSED = (
-    "cannot tell where the blocks of Disguised are: looked for one nn.ModuleList of 4 entries "
-    r"\(config.num_hidden_layers\), found {} among its lists: {}. Point at the blocks by hand: "
-    r"set_decoder_blocks\(model, "
+    "cannot tell where the blocks of Disguised are: {} lists, not one, are 4 long as "
+    r"config.num_hidden_layers \({}\). Point at them: set_decoder_blocks\(\)"
 )
 
 
 def test_no_list_of_blocks_is_refused(disguised):
-    with pytest.raises(ValueError, match=REFUSED.format(0, "none at all")):
+    with pytest.raises(ValueError, match=REFUSED.format(0, "none")):
         decoder_blocks(disguised)
 
 
@@ -57,8 +56,7 @@ def test_two_lists_that_fit_are_refused(disguised):
 def test_blocks_pointed_at_by_hand_do_as_those_that_are_found(disguised, tokenizer):
     set_decoder_blocks(disguised, disguised.inner.transformer.h)
     model = tiny_model("gpt2")
-    found = [capture(m, tokenizer, PROMPTS) for m in (disguised, model)]
-    assert torch.equal(*found)
+    assert torch.equal(*(capture(m, tokenizer, PROMPTS).values for m in (disguised, model)))
     steered = []
     for m in (disguised, model):
         with steer(m, some_vector(), [1.5], positions="last"):
@@ -67,18 +65,18 @@ def test_blocks_pointed_at_by_hand_do_as_those_that_are_found(disguised, tokeniz
 
 
 def test_only_blocks_of_the_model_can_be_pointed_at(disguised):
-    with pytest.raises(ValueError, match="got 0 blocks: give at least one, and only parts of this Disguised"):
+    with pytest.raises(ValueError, match="got 0 blocks: give one or more, all of them parts of the model"):
         set_decoder_blocks(disguised, [])
-    with pytest.raises(ValueError, match=r"got 1 blocks: .* only parts of this Disguised"):
+    with pytest.raises(ValueError, match=r"got 1 blocks: .* all of them parts of the model"):
         set_decoder_blocks(disguised, [nn.Linear(2, 2)])
     with pytest.raises(ValueError, match="cannot tell where"):
         decoder_blocks(disguised)
 
 
 def test_a_block_that_returns_no_residual_stream_is_named(disguised, tokenizer):
-    set_decoder_blocks(disguised, [disguised])
+    set_decoder_blocks(disguised, [disguised.inner])
     with pytest.raises(
-        TypeError, match=r"a block returned CausalLM.*, not the residual stream .* by hand with"
+        TypeError, match=r"a block returned CausalLM.*, no residual stream: point at them with"
     ):
         capture(disguised, tokenizer, "I am")
 

@@ -7,16 +7,16 @@ import pytest
 import torch
 from conftest import some_vector
 
-from steering_utils import cosine, mean_difference, random_directions, shuffled_labels, split_half_cosine
+from steering_utils import cosine, mean_difference, random_directions, shuffled_labels
 
 
 def sides(n_pairs, signal=1.0, noise=1.0, d_model=256, seed=0):
     """Activations of n pairs at one layer, whose differences are a common direction and independent noise."""
     generator = torch.Generator().manual_seed(seed)
-    common = torch.randn(n_pairs, 1, d_model, generator=generator)  # to both of a pair
+    common = torch.randn(n_pairs, d_model, generator=generator)  # to both of a pair
     direction = torch.zeros(d_model)
     direction[0] = signal
-    differences = direction + noise * torch.randn(n_pairs, 1, d_model, generator=generator) / d_model**0.5
+    differences = direction + noise * torch.randn(n_pairs, d_model, generator=generator) / d_model**0.5
     return common + differences / 2, common - differences / 2
 
 
@@ -45,26 +45,3 @@ def test_shuffled_labels_keep_the_norm_and_lose_the_direction():
     assert max(abs(cosine(one, true)) for one in drawn) < 0.5
     again = shuffled_labels(positive, negative, 0, n=2)
     assert all(torch.equal(a.values, b.values) for a, b in zip(drawn, again, strict=False))
-
-
-@pytest.mark.parametrize("noise", [0.5, 2.0, 4.0])
-def test_split_half_cosine_meets_its_prediction_for_independent_pairs(noise):
-    sizes = [2, 8, 32, 128]
-    measured, expected = split_half_cosine(*sides(400, noise=noise), 0, sizes)
-    assert abs(measured - expected).max() < 0.06
-    assert (measured[1:] > measured[:-1]).all()
-
-
-@pytest.mark.parametrize(("sizes", "bad"), [([4, 5], r"\[5\]"), ([12], r"\[12\]"), ([0, 2], r"\[0\]")])
-def test_sizes_that_cannot_be_halved_or_drawn_are_refused(sizes, bad):
-    with pytest.raises(ValueError, match=bad):
-        split_half_cosine(*sides(10), 0, sizes)
-
-
-def test_unequal_sides_and_pure_noise_are_refused():
-    positive, negative = sides(50, signal=0.0)
-    with pytest.raises(ValueError, match="give pairs"):
-        split_half_cosine(positive, negative[:-1], 0, [2])
-    negative = negative + (positive - negative).mean(0)  # now no common difference at all
-    with pytest.raises(ValueError, match="beyond their noise"):
-        split_half_cosine(positive, negative, 0, [2])

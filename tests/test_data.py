@@ -2,7 +2,9 @@
 
 import pytest
 
-from steering_utils import (
+from steering_utils import single_token_ids
+from steering_utils.pages.tables import token_table
+from steering_utils.pages.texts import (
     DEV_PROMPTS,
     DOMAINS,
     FACTUAL_PROMPTS,
@@ -17,13 +19,11 @@ from steering_utils import (
     POSITIVE_WORDS,
     PRESENT_WORDS,
     SENTIMENT_PAIRS,
+    TEMPLATES,
     TENSE_PAIRS,
     TENSE_PROMPTS,
     contrastive_pairs,
-    single_token_ids,
-    token_table,
 )
-from steering_utils.data import TEMPLATES
 
 HELD_OUT = [*HELD_OUT_POSITIVE, *HELD_OUT_NEGATIVE]
 SCORING = [*POSITIVE_WORDS, *NEGATIVE_WORDS]

@@ -10,7 +10,7 @@ from conftest import tiny_model
 
 import steering_utils
 
-MODULES = [f"steering_utils.{m.name}" for m in pkgutil.iter_modules(steering_utils.__path__)]
+MODULES = [m.name for m in pkgutil.walk_packages(steering_utils.__path__, "steering_utils.")]
 
 
 @pytest.mark.parametrize("name", MODULES)

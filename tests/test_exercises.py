@@ -7,7 +7,7 @@ import nbformat
 import pytest
 import torch
 
-from steering_utils import exercises
+from steering_utils.pages import exercises
 
 CHAPTERS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 

@@ -6,20 +6,11 @@ from by_hand import block_outputs, changed, close, greedy, greedy_by_hand, logit
 from conftest import FAMILIES, PROMPTS, hooks_on, some_vector, tiny_model
 from transformers import AutoModelForCausalLM
 
-from steering_utils import (
-    ablate,
-    add,
-    add_and_keep_norm,
-    bake,
-    capture,
-    decoder_blocks,
-    encode,
-    save_baked,
-    set_projection,
-    steer,
-    unbake,
-)
-from steering_utils.steering import POSITIONS
+from steering_utils import capture, decoder_blocks, steer
+from steering_utils.baking import bake, save_baked, unbake
+from steering_utils.operations import ablate, add, add_and_keep_norm, set_projection
+from steering_utils.positions import WORDS
+from steering_utils.tokens import encode
 
 IDS = torch.tensor([[464, 6193, 287, 262, 12269, 318], [1026, 373, 257, 845, 922, 1110]])
 SAVED_AS = {  # the family that a baked model is written as; the others have no place for a bias
@@ -51,7 +42,7 @@ def test_capture_reads_every_block_and_the_last_one_before_the_final_norm(model,
     ids = torch.tensor([tokenizer(PROMPTS[1])["input_ids"]])
     with torch.no_grad():
         entries = torch.stack(model(ids, output_hidden_states=True).hidden_states)[:, 0, -1]
-    found = capture(model, tokenizer, PROMPTS[1])[0]
+    found = capture(model, tokenizer, PROMPTS[1]).values[0]
     close(found[:-1], entries[1:-1])
     close(found, block_outputs(model, ids[0].tolist())[:, -1])
     assert (found[-1] - entries[-1]).norm() > 0.1 * found[-1].norm()
@@ -61,10 +52,13 @@ def test_capture_reads_every_block_and_the_last_one_before_the_final_norm(model,
 @pytest.mark.parametrize("positions", ["last", "mean", "all", 0])
 def test_a_batch_reads_as_one_prompt_at_a_time(model, tokenizer, monkeypatch, side, positions):
     monkeypatch.setattr(tokenizer, "padding_side", side)
-    together = capture(model, tokenizer, PROMPTS, layers=[0, 3], positions=positions)
-    alone = [capture(model, tokenizer, [prompt], [0, 3], positions=positions)[0] for prompt in PROMPTS]
-    for a, b in zip(together, alone, strict=True):
-        close(a, torch.Tensor(b))
+    options = {"layers": [0, 3], "positions": positions}
+    together = capture(model, tokenizer, PROMPTS, **options)
+    alone = [capture(model, tokenizer, [prompt], **options) for prompt in PROMPTS]
+    if positions == "all":
+        alone = [states for (states,) in alone]
+    for a, b in zip(together if positions == "all" else together.values, alone, strict=True):
+        close(a.values, b.values) if positions == "all" else close(a, b.values[0])
 
 
 @pytest.mark.parametrize("layer", range(4))
@@ -90,7 +84,7 @@ def test_operations_at_alpha_zero_and_not(model, operation):
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
-@pytest.mark.parametrize("positions", [*POSITIONS, "mask"])
+@pytest.mark.parametrize("positions", [*WORDS, "mask"])
 def test_positions_and_alphas_in_a_left_padded_batch(model, tokenizer, positions, use_cache):
     vector, alphas, prompts = some_vector(), [1.5, -1.5, 0.0], PROMPTS[:3]
     where = positions

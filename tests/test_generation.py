@@ -1,17 +1,34 @@
 """`generate` samples from the model's own distribution, each row by its own seed and by nothing else."""
 
 import copy
+import inspect
 import logging
+import pickle
+import threading
 import warnings
 
 import pytest
 import torch
+import transformers
 from conftest import PROMPTS, some_vector, tiny_model
-from transformers import TopPLogitsWarper
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    GenerationMixin,
+    LlamaConfig,
+    TextIteratorStreamer,
+    TopPLogitsWarper,
+    WatermarkingConfig,
+    WatermarkLogitsProcessor,
+)
 
 from steering_utils import generate, steer
-from steering_utils.generation import GumbelNoise, TopP
+from steering_utils.generation import Continuation, GumbelNoise, TopP
+from steering_utils.options import REFUSED, TAKEN
 from steering_utils.tokens import encode
+
+FIELDS = {k for k in vars(GenerationConfig()) if k[0] != "_"} - {"transformers_version"}
+OLD = "top_h" not in FIELDS  # transformers 4
 
 
 @pytest.fixture
@@ -56,7 +73,7 @@ def test_any_int_is_a_seed(tokenizer, seed):
     assert generate(tiny_model("gpt2"), tokenizer, PROMPTS[:2], seed=seed, max_new_tokens=2)
 
 
-@pytest.mark.parametrize("top_p", [1e-6, 0.3, 0.95, 1.0])
+@pytest.mark.parametrize("top_p", [0.0, 1e-6, 0.3, 0.95, 1.0])
 def test_top_p_keeps_what_the_sort_of_the_whole_vocabulary_keeps(top_p):
     draw = torch.randn(4, 20_000, generator=torch.Generator().manual_seed(0))
     scores = draw * torch.tensor([0.1, 1.0, 3.0, 20.0])[:, None]  # from flat to sharp
@@ -95,8 +112,8 @@ def test_sampling_follows_the_models_distribution(tokenizer):
     texts = generate(model, tokenizer, PROMPTS[:1] * n, temperature=0.2, top_p=0.9, max_new_tokens=1)
     allowed = {tokenizer.decode([token]) for token in order[:nucleus]}
     assert set(texts) <= allowed
-    found = texts.count(tokenizer.decode([order[0]])) / n
-    assert found == pytest.approx(share, abs=4 * (share * (1 - share) / n) ** 0.5)
+    drawn = texts.count(tokenizer.decode([order[0]])) / n
+    assert drawn == pytest.approx(share, abs=4 * (share * (1 - share) / n) ** 0.5)
 
 
 def test_the_global_generator_is_left_alone(model, tokenizer):
@@ -108,45 +125,73 @@ def test_the_global_generator_is_left_alone(model, tokenizer):
     assert generate(model, tokenizer, PROMPTS, max_new_tokens=8) == text
 
 
-@pytest.mark.parametrize("options", [{}, {"num_beams": 3}, {"use_cache": False}])
-def test_temperature_0_is_the_models_greedy_decoding(model, tokenizer, options):
-    inputs = encode(tokenizer, PROMPTS, padding_side="left")
-    ids = model.generate(**inputs, do_sample=False, max_new_tokens=6, pad_token_id=50256, **options)
-    wanted = [tokenizer.decode(row[inputs["input_ids"].shape[1] :], skip_special_tokens=True) for row in ids]
-    assert generate(model, tokenizer, PROMPTS, temperature=0, max_new_tokens=6, **options) == wanted
+def own_greedy(model, tokenizer, prompts, **options):
+    """transformers' own greedy texts, each prompt by itself."""
+    texts = []
+    for prompt in prompts:
+        inputs = encode(tokenizer, prompt)
+        ids = model.generate(**inputs, do_sample=False, max_new_tokens=8, pad_token_id=50256, **options)
+        texts += [tokenizer.decode(r[inputs["input_ids"].shape[1] :], skip_special_tokens=True) for r in ids]
+    return texts
 
 
-def test_a_row_ends_at_the_end_token_and_the_others_go_on(model, tokenizer):
-    free = generate(model, tokenizer, PROMPTS, temperature=0, max_new_tokens=6)
-    stop = tokenizer(free[1])["input_ids"][2]
-    cut = generate(model, tokenizer, PROMPTS, temperature=0, max_new_tokens=6, eos_token_id=[50256, stop])
-    for whole, part in zip(free, cut, strict=True):
-        assert whole.startswith(part.removesuffix(tokenizer.decode([stop])))
-    assert len(cut[1]) < len(free[1])
-    assert any(len(a) == len(b) for a, b in zip(free, cut, strict=True))
-    assert all("<|endoftext|>" not in text for text in free + cut)
+BEAMS = {"num_beams": 3}
+HONOURED = [  # that of transformers' own `generate`; in a batch too, where prompts are padded
+    {},
+    BEAMS,
+    BEAMS | {"length_penalty": -3.0},
+    BEAMS | {"early_stopping": True},
+    BEAMS | {"num_return_sequences": 2},
+    BEAMS | {"renormalize_logits": True},
+    BEAMS | {"repetition_penalty": 0.2},
+    {"repetition_penalty": 0.2},
+    {"no_repeat_ngram_size": 1, "sequence_bias": {(50256,): 99.0}},
+    {"min_new_tokens": 4, "sequence_bias": {(50256,): 99.0}},
+    {"sequence_bias": {(11,): 99.0}},
+    {"bad_words_ids": "greedy"},
+    {"suppress_tokens": "greedy"},
+    {"begin_suppress_tokens": "greedy"},
+    {"eos_token_id": "greedy"},
+    {"forced_eos_token_id": 11},
+    {"exponential_decay_length_penalty": (2, 9.0)},
+    {"prefix_allowed_tokens_fn": lambda row, ids: [5, 6, 7]},
+    {"logits_processor": [lambda ids, scores: scores.roll(1, dims=1)]},
+    {"stopping_criteria": [lambda ids, scores: ids[:, -1] % 2 == 0]},
+    {"max_time": 1e-9},
+]
+UNSEEN = [{name: False} for name in ("use_cache", "synced_gpus")]  # these do not change a text
+UNSEEN += [{"cache_implementation": kind} for kind in ("static", "dynamic")] + [{"disable_compile": True}]
+UNSEEN += [{"renormalize_logits": True}, {"bos_token_id": 3}, {"pad_token_id": 3}, {"max_time": 600.0}]
 
 
-def test_the_model_is_left_as_it_was_and_nothing_conflicts(tokenizer, said):
-    """Instruction-tuned models bring sampling settings of their own; they must neither act nor warn."""
-    model = tiny_model("llama")
-
-    def texts():
-        return [generate(model, tokenizer, PROMPTS[:2], temperature=t, max_new_tokens=8) for t in (1, 0)]
-
-    plain = texts()
-    own = {"do_sample": True, "temperature": 0.6, "top_p": 0.8, "top_k": 2, "repetition_penalty": 1.9}
-    model.generation_config.update(**own)
-    before = copy.deepcopy(model.generation_config)
-    assert texts() == plain
-    assert model.generation_config == before
-    assert said() == []
+def filled(options, model, tokenizer):
+    """The options, with "greedy" replaced by the tokens that greedy decoding writes first."""
+    firsts = [generate(model, tokenizer, p, temperature=0, max_new_tokens=2)[0].ids[-1] for p in PROMPTS]
+    lists = {"bad_words_ids": [[token] for token in firsts]}
+    return {
+        k: lists.get(k, firsts) if isinstance(v, str) and v == "greedy" else v for k, v in options.items()
+    }
 
 
-def test_a_processor_of_ones_own_is_kept(model, tokenizer):
-    def only_seven(ids, scores):
-        return torch.full_like(scores, -torch.inf).index_fill_(1, torch.tensor([22]), 0.0)
+@pytest.mark.parametrize("options", HONOURED, ids=" ".join)
+def test_temperature_0_is_the_models_greedy_decoding_and_options_act(model, tokenizer, options):
+    options = filled(options, model, tokenizer)
+    texts = generate(model, tokenizer, PROMPTS, temperature=0, max_new_tokens=8, **options)
+    assert texts == own_greedy(model, tokenizer, PROMPTS, **options)
+    assert not options or texts != own_greedy(model, tokenizer, PROMPTS)
 
-    for temperature in (0, 1):
-        options = {"temperature": temperature, "logits_processor": [only_seven], "max_new_tokens": 2}
-        assert generate(model, tokenizer, "No", **options) == ["77"]
+
+@pytest.mark.parametrize("options", HONOURED, ids=" ".join)
+def test_options_leave_a_sampled_row_to_its_seed(model, tokenizer, options):
+    options = {"temperature": "num_beams" not in options} | filled(options, model, tokenizer)
+    together = generate(model, tokenizer, PROMPTS, seed=7, max_new_tokens=8, **options)
+    alone = [
+        generate(model, tokenizer, p, seed=7 + i, max_new_tokens=8, **options) for i, p in enumerate(PROMPTS)
+    ]
+    assert together == [text for texts in alone for text in texts]
+
+
+@pytest.mark.parametrize("options", UNSEEN, ids=str)
+def test_some_options_change_no_text(model, tokenizer, options):
+    plain, texts = (generate(model, tokenizer, PROMPTS, max_new_tokens=8, **o) for o in ({}, options))
+    assert texts == plain

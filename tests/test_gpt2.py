@@ -11,8 +11,9 @@ import pytest
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from steering_utils import NEUTRAL_TEXTS, SENTIMENT_PAIRS, capture, load_model
-from steering_utils.models import GPT2, GPT2_REVISION, _is_whole
+from steering_utils import capture, load_model
+from steering_utils.loading import GPT2, GPT2_REVISION, _is_whole
+from steering_utils.pages.texts import NEUTRAL_TEXTS, SENTIMENT_PAIRS
 
 MASSIVE = 447  # the dimension in which the first position is so large
 FIRST_POSITION = [99, 616, 2480, 2656, 2800, 2896, 2960, 2992, 3008, 3024, 3024, 364]  # max |h| by layer

@@ -13,7 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 SQUARES = """from IPython.display import HTML
-from steering_utils import Slider
+from steering_utils.pages.slider import Slider
 
 def read(settings):
     return [{"square": one["x"] ** 2.0} for one in settings]

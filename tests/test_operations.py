@@ -5,7 +5,8 @@ import torch
 from by_hand import block_outputs, changed, close, logits
 from conftest import some_vector
 
-from steering_utils import SteeringVector, ablate, add, add_and_keep_norm, set_projection, steer
+from steering_utils import SteeringVector, steer
+from steering_utils.operations import ablate, add, add_and_keep_norm, set_projection
 
 IDS = torch.tensor([[464, 6193, 287, 262, 12269, 318], [1026, 373, 257, 845, 922, 1110]])
 

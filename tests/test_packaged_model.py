@@ -4,15 +4,9 @@ import pytest
 import torch
 
 from steering_utils import (
-    HELD_OUT_PROMPTS,
-    NEGATIVE_WORDS,
-    NEUTRAL_TEXTS,
-    POSITIVE_WORDS,
-    SENTIMENT_PAIRS,
-    alpha_for,
-    bootstrap_interval,
     capture,
     decoder_blocks,
+    in_stream_units,
     logit_difference,
     mean_difference,
     next_token_logits,
@@ -20,6 +14,14 @@ from steering_utils import (
     residual_norms,
     shuffled_labels,
     steer,
+)
+from steering_utils.pages.plans import estimate
+from steering_utils.pages.texts import (
+    HELD_OUT_PROMPTS,
+    NEGATIVE_WORDS,
+    NEUTRAL_TEXTS,
+    POSITIVE_WORDS,
+    SENTIMENT_PAIRS,
 )
 
 
@@ -42,7 +44,7 @@ def gain(packaged):
     unsteered = lean()
 
     def measure(vector, strength):
-        with steer(model, vector, alpha_for(vector, strength, norms)):
+        with steer(model, in_stream_units(vector, norms), strength):
             return lean() - unsteered
 
     return measure
@@ -62,7 +64,7 @@ def test_alpha_zero_is_bit_identical(packaged, vector):
 
 def test_a_batch_reads_what_one_prompt_at_a_time_reads(packaged):
     together, alone = (capture(*packaged, NEUTRAL_TEXTS[:4], batch_size=n) for n in (4, 1))
-    error = (together - alone).norm(dim=-1) / alone.norm(dim=-1)
+    error = (together.values - alone.values).norm(dim=-1) / alone.values.norm(dim=-1)
     assert error.max() < 1e-5
 
 
@@ -73,7 +75,7 @@ def test_shuffled_labels_do_not_pass_what_the_true_labels_pass(packaged):
     norms, prompts = residual_norms(model, tokenizer, NEUTRAL_TEXTS), HELD_OUT_PROMPTS[::3]
 
     def lean(vector, strength):
-        with steer(model, vector, alpha_for(vector, strength, norms)):
+        with steer(model, in_stream_units(vector, norms), strength):
             logits = next_token_logits(model, tokenizer, prompts)
         return logit_difference(logits, tokenizer, POSITIVE_WORDS, NEGATIVE_WORDS).numpy()
 
@@ -83,7 +85,7 @@ def test_shuffled_labels_do_not_pass_what_the_true_labels_pass(packaged):
 
     def passes(vector):
         up, down = lean(vector, 0.3), lean(vector, -0.3)
-        moves = bootstrap_interval(up - unsteered)[0] > 0 > bootstrap_interval(down - unsteered)[1]
+        moves = estimate(up - unsteered).above(0) and estimate(down - unsteered).below(0)
         return moves and (up - down).mean() > max(sizes)
 
     assert passes(true)

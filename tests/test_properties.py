@@ -7,22 +7,13 @@ from pathlib import Path
 import torch
 from by_hand import greedy, logits
 from conftest import hooks_on, some_vector, tiny_model
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from steering_utils import (
-    SteeringVector,
-    ablate,
-    add,
-    add_and_keep_norm,
-    capture,
-    cosine,
-    decoder_blocks,
-    set_projection,
-    steer,
-)
+from steering_utils import SteeringVector, capture, cosine, decoder_blocks, exchange, steer
 from steering_utils.blocks import residual
-from steering_utils.steering import POSITIONS
+from steering_utils.operations import ablate, add, add_and_keep_norm, set_projection
+from steering_utils.positions import WORDS
 
 tried = settings(
     max_examples=25,
@@ -58,15 +49,19 @@ def batches(draw):
 @given(families, dtypes, layers, batches(), st.data())
 def test_the_hook_does_its_arithmetic_and_no_more(family, dtype, layer, batch, data):
     model, (ids, mask), seen = small(family, dtype), batch, []
-    positions = data.draw(st.sampled_from([*POSITIONS, "mask"]))
+    assume(family != "bloom" or mask[:, 0].all())  # Bloom makes NaN of padding on the left
+    positions = data.draw(st.sampled_from([*WORDS, "mask"]))
     alpha = data.draw(st.lists(alphas, min_size=len(ids), max_size=len(ids)) | alphas)
     where = torch.ones_like(ids, dtype=torch.bool)
     if positions == "mask":
         positions = where = torch.rand(ids.shape, generator=torch.Generator().manual_seed(ids.shape[1])) < 0.5
     elif positions == "new":
         where = ~where
-    elif positions == "last":
-        where = torch.arange(ids.shape[1]) == (mask * torch.arange(ids.shape[1])).argmax(1, keepdim=True)
+    columns = torch.arange(ids.shape[1])
+    first, last = mask.argmax(1, keepdim=True), (mask * columns).argmax(1, keepdim=True)
+    by_word = {"last": columns == last, "from_last": columns >= last, "after_first": columns > first}
+    if isinstance(positions, str):
+        where = (by_word | {"front": columns == first}).get(positions, where)
     before = logits(model, ids)
     vector = some_vector(layer)
     keep = lambda module, args, output: seen.append(residual(output))  # noqa: E731
@@ -76,7 +71,7 @@ def test_the_hook_does_its_arithmetic_and_no_more(family, dtype, layer, batch, d
             model(ids, attention_mask=mask)
     h, steered = seen
     v = (torch.tensor(alpha).reshape(-1, 1, 1) * vector.values).to(dtype)
-    real = mask.bool()  # Bloom makes NaN of padding
+    real = mask.bool()
     assert torch.equal(steered[real], torch.where(where[..., None], h + v, h)[real])
     assert torch.equal(logits(model, ids), before)
     assert hooks_on(model) == 0
@@ -88,13 +83,14 @@ def test_a_batch_reads_as_one_at_a_time(tokenizer, family, prompts, layers, batc
     positions = data.draw(st.sampled_from(["last", "mean", "all", 0, -1]))
     model = small(family)
     together = capture(model, tokenizer, prompts, layers, positions=positions, batch_size=batch_size)
-    for prompt, found in zip(prompts, together, strict=True):
-        alone = capture(model, tokenizer, prompt, layers, positions=positions)[0]
-        torch.testing.assert_close(torch.Tensor(found), torch.Tensor(alone), rtol=1e-4, atol=2e-5)
+    for i, prompt in enumerate(prompts):
+        alone = capture(model, tokenizer, prompt, layers, positions=positions)
+        pair = (together[i], *alone) if positions == "all" else (together[[i]], alone)
+        torch.testing.assert_close(*(activations.values for activations in pair), rtol=1e-4, atol=2e-5)
 
 
 @tried
-@given(families, prompts, layers, st.sampled_from(POSITIONS), st.booleans(), st.data())
+@given(families, prompts, layers, st.sampled_from(WORDS), st.booleans(), st.data())
 def test_one_alpha_per_row_is_as_many_calls(tokenizer, family, prompts, layer, positions, use_cache, data):
     model, vector = small(family), some_vector(layer)
     rows = data.draw(st.lists(alphas, min_size=len(prompts), max_size=len(prompts)))
@@ -120,9 +116,9 @@ def test_contexts_may_close_in_any_order(family, order, layers):
     for context in opened:
         context.__enter__()
     logits(model, ids)
-    for n_closed, one in enumerate(order, start=1):
-        opened[one].__exit__(None, None, None)
-        assert hooks_on(model) == 2 * (4 - n_closed)
+    for n_closed, number in enumerate(order, start=1):
+        opened[number].__exit__(None, None, None)
+        assert hooks_on(model) == (4 - n_closed) + 4 * (n_closed < 4)  # and four that watch the passes
     assert torch.equal(logits(model, ids), before)
 
 
@@ -150,8 +146,8 @@ def test_vector_algebra(a, b, factor):
 def test_a_file_gives_back_what_was_saved(values, layer, model, method, provenance):
     saved = SteeringVector(values, layer, model, method, provenance)
     with tempfile.TemporaryDirectory() as folder:
-        saved.save(Path(folder) / "v.safetensors")
-        loaded = SteeringVector.load(Path(folder) / "v.safetensors")
+        exchange.save(saved, Path(folder) / "v.safetensors")
+        loaded = exchange.load(Path(folder) / "v.safetensors")
     assert torch.equal(loaded.values, values)
     for name in ("layer", "model", "method", "provenance"):
         assert getattr(loaded, name) == getattr(saved, name)

