@@ -3,36 +3,38 @@
 It writes book/verdicts.json, which the page "How the book is checked" shows and tests/test_verdicts.py holds
 to the chapters' present code. Three runs of each chapter: the seed that the chapter has, another seed, and
 *shuffled labels*, where the chapter's vector is made from the same prompts with their labels drawn at random.
-What a run changes is one line of the chapter; if that line is not there exactly once, nothing is run.
+A run changes one expression of the chapter; if that is not there exactly once, nothing is run. Each chapter
+leaves a `plan` and a `model`, which the kernel is asked for at the end.
 """
 
+import ast
 import datetime
 import hashlib
 import json
 import platform
-import re
 import sys
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 
-from steering_utils import sweep
+from steering_utils.pages.sweeps import sweep
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "book" / "verdicts.json"
-SEED_LINE = "SEED = {}  # of everything that is drawn on this page"
-CHAPTERS = {  # and the line that makes its vector
-    "04_validation": "    return mean_difference(positive, negative, layer)",
-    "06_reliability": "vector = mean_difference(positive, negative, layer)",
-}
+CHAPTERS = ("04_validation", "06_reliability")
+RUNS = ("seed 0", "seed 1", "shuffled labels")
+VECTOR = "mean_difference(positive, negative, layer)"
 # a draw of its own, not one of those that the chapter compares its vector with
 SHUFFLED = "shuffled_labels(positive, negative, layer, 1, seed=SEED + 100)[0]"
-RUNS = ("seed 0", "seed 1", "shuffled labels")
+FIRST = "from steering_utils.methods import shuffled_labels"
 LAST = """import json
 
-print(json.dumps([plan, verdicts, identity(model)]))"""
+from steering_utils.identity import identity
+
+print(json.dumps({**identity(model), **plan.record()}))"""
 
 
 def code_of(chapter: str) -> list[str]:
@@ -46,48 +48,79 @@ def code_of(chapter: str) -> list[str]:
     raise SystemExit(f"{chapter} has no section of exercises")
 
 
-def fingerprint(chapter: str) -> str:
-    """A hash of that code, without the mark (fragile), which follows from the runs."""
-    code = "\0".join(code_of(chapter)).replace(" (fragile)", "")
-    return hashlib.sha256(code.encode()).hexdigest()
+def nodes(source: str) -> list[ast.AST]:
+    """The parts of a cell's code; none of a cell with a magic such as %pip, which is not Python."""
+    try:
+        return list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return []
 
 
-def fragile(chapter: str) -> set[str]:
-    """The claims that the chapter's plan marks as (fragile)."""
-    return set(re.findall(r"^([HF]\d+) \| .*\(fragile\)", "\n".join(code_of(chapter)), re.MULTILINE))
+def start(node):
+    return node.lineno - 1, node.col_offset
 
 
-def with_line(sources: list[str], line: str, new: str) -> list[str]:
-    """The code with that line replaced."""
-    cells = [source.split("\n") for source in sources]
-    found = sum(cell.count(line) for cell in cells)
-    if found != 1:
-        raise SystemExit(f"the line {line!r} is there {found} times and not once: tools/verdicts.py needs it")
-    return ["\n".join(new if one == line else one for one in cell) for cell in cells]
+def end(node):
+    return node.end_lineno - 1, node.end_col_offset
+
+
+def spliced(source: str, start, end, new: str) -> str:
+    """The source with new text from start to end, each (line, column), as the parts of the code have them."""
+    lines = [line.encode() for line in source.split("\n")]  # columns count bytes
+    head, tail = lines[start[0]][: start[1]], lines[end[0]][end[1] :]
+    return b"\n".join([*lines[: start[0]], head + new.encode() + tail, *lines[end[0] + 1 :]]).decode()
+
+
+def replaced(sources: list[str], old: str, new: str) -> list[str]:
+    """The code with one expression written anew: the only call, or the only assignment, that reads `old`."""
+    places = [
+        (i, node)
+        for i, source in enumerate(sources)
+        for node in nodes(source)
+        if isinstance(node, ast.Call | ast.Assign) and ast.unparse(node) == old
+    ]
+    if len(places) != 1:
+        raise SystemExit(f"the code has {old!r} {len(places)} times and not once: tools/verdicts.py needs it")
+    [(i, node)] = places
+    return [*sources[:i], spliced(sources[i], start(node), end(node), new), *sources[i + 1 :]]
 
 
 def changed(chapter: str, run: str) -> list[str]:
     """The chapter's code as that run has it."""
-    sources, line = code_of(chapter), CHAPTERS[chapter]
-    sources = with_line(sources, SEED_LINE.format(0), SEED_LINE.format(1 if run == "seed 1" else 0))
-    if run != "shuffled labels":
-        return with_line(sources, line, line)  # so that a lost line is found before anything has run
-    broken = line.replace("mean_difference(positive, negative, layer)", SHUFFLED)
-    return with_line(sources, line, broken)
+    sources = replaced(code_of(chapter), "SEED = 0", "SEED = 1" if run == "seed 1" else "SEED = 0")
+    return replaced(sources, VECTOR, SHUFFLED if run == "shuffled labels" else VECTOR)
 
 
-def verdicts(chapter: str, run: str, sources: list[str]) -> list:
-    """Run the code: its plan, its verdicts and the model's identity."""
-    first = "from steering_utils import shuffled_labels\nfrom steering_utils.models import identity"
-    cells = [nbformat.v4.new_code_cell(source) for source in (first, *sources, LAST)]
+def mark_of(source: str) -> tuple[set[str], str]:
+    """The claims that a cell's plan marks as fragile, and the cell without that argument."""
+    for call in (node for node in nodes(source) if isinstance(node, ast.Call)):
+        for before, part in pairwise([*call.args, *call.keywords]):
+            if ast.unparse(call.func) == "Plan" and getattr(part, "arg", "") == "fragile":
+                return set(ast.literal_eval(part.value)), spliced(source, end(before), end(part), "")
+    return set(), source
+
+
+def fragile(chapter: str) -> set[str]:
+    """The claims that the chapter's plan marks as fragile."""
+    return set().union(*(mark_of(source)[0] for source in code_of(chapter)))
+
+
+def fingerprint(chapter: str) -> str:
+    """A hash of that code, without the mark of fragile claims, which follows from the runs."""
+    code = "\0".join(mark_of(source)[1] for source in code_of(chapter))
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def record(chapter: str, run: str, sources: list[str]) -> dict:
+    """Run the code: the model's identity, the plan, and a verdict on each of its claims."""
+    cells = [nbformat.v4.new_code_cell(source) for source in (FIRST, *sources, LAST)]
     notebook = nbformat.v4.new_notebook(cells=cells)
     place = {"metadata": {"path": ROOT / "notebooks"}}
     NotebookClient(notebook, timeout=1_200, kernel_name="python3", resources=place).execute()
-    plan, found, who = json.loads(notebook.cells[-1].outputs[0].text)
-    if found.keys() != plan.keys():
-        raise SystemExit(f"{chapter}, {run}: no verdict on {plan.keys() - found.keys()}")
-    plan = {key: [claim.replace(" (fragile)", ""), criterion] for key, (claim, criterion) in plan.items()}
-    return [plan, found, who]
+    result = json.loads(notebook.cells[-1].outputs[0].text)
+    if missing := result["claims"].keys() - result["verdicts"].keys():
+        raise SystemExit(f"{chapter}, {run}: no verdict on {', '.join(sorted(missing))}")
+    return result
 
 
 def main(chapters):
@@ -99,20 +132,19 @@ def main(chapters):
         for chapter in chapters
         for run in RUNS
     ]
-    done = sweep(verdicts, cases, n_jobs=2)
-    for case, (plan, found, who) in zip(cases, done, strict=True):
+    for case, one in zip(cases, sweep(record, cases, n_jobs=2), strict=True):
         entry = result.setdefault(case["chapter"], {"runs": {}})
+        entry["runs"][case["run"]] = one.pop("verdicts")
+        del one["fragile"]  # the mark follows from these runs
         entry |= {
             "code": code[case["chapter"]],
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            **who,
             "versions": {"python": platform.python_version()}
             | {name: version(name) for name in ("torch", "transformers", "numpy", "scikit-learn")},
-            "plan": plan,
+            **one,
         }
-        entry["runs"][case["run"]] = found
     RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(CHAPTERS))
+    main(sys.argv[1:] or CHAPTERS)
