@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -224,7 +223,7 @@ def several_alphas(results, contestants, vector, plan):
     ours, bare, n = contestants["steering_utils"], contestants["bare hooks"], plan["tokens"]
     one = make_inputs(ours.tokenizer, 1)
     nine = {name: rows.repeat(len(ALPHAS), 1) for name, rows in one.items()}
-    scaled = [replace(vector, values=alpha * vector.values) for alpha in ALPHAS]
+    scaled = [alpha * vector for alpha in ALPHAS]
     jobs = {
         "steering_utils": lambda: [ours.generate(one, vector, n, alpha=alpha) for alpha in ALPHAS],
         "bare hooks": lambda: [bare.generate(one, v, n) for v in scaled],
@@ -274,7 +273,7 @@ def memory_of_capture(n, layers, plan):
     Path("/proc/self/clear_refs").write_text("5")
     before = status("VmRSS")
     result = capture(model, tokenizer, prompts, layers)
-    print(json.dumps([status("VmHWM") - before, result.nbytes / 2**20]))
+    print(json.dumps([status("VmHWM") - before, result.values.nbytes / 2**20]))
 
 
 def about():

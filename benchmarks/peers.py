@@ -10,7 +10,8 @@ import importlib
 import numpy as np
 import torch
 
-from steering_utils import bake, capture, decoder_blocks, mean_difference, steer
+from steering_utils import capture, decoder_blocks, mean_difference, steer
+from steering_utils.baking import bake
 
 BATCH = 32
 
