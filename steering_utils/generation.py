@@ -150,7 +150,7 @@ class TopP(transformers.TopPLogitsWarper):
     def __call__(self, input_ids, scores):
         values, tokens = scores.topk(min(LIKELIEST, scores.shape[1]), dim=1)
         p = (values - scores.logsumexp(dim=1, keepdim=True)).exp()
-        before, flat = p.cumsum(dim=1) - p, p.sum(dim=1) < self.top_p
+        before, flat = p.cumsum(dim=1) - p, (p.sum(dim=1) < self.top_p) | (self.top_p == 1)
         kept = values.masked_fill((before >= self.top_p) & (before > 0), self.filter_value)
         cut = torch.full_like(scores, self.filter_value).scatter(1, tokens, kept)
         if flat.any():

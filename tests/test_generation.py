@@ -1,30 +1,18 @@
 """`generate` samples from the model's own distribution, each row by its own seed and by nothing else."""
 
-import copy
-import inspect
 import logging
-import pickle
-import threading
 import warnings
 
 import pytest
 import torch
-import transformers
 from conftest import PROMPTS, some_vector, tiny_model
 from transformers import (
-    AutoModelForCausalLM,
     GenerationConfig,
-    GenerationMixin,
-    LlamaConfig,
-    TextIteratorStreamer,
     TopPLogitsWarper,
-    WatermarkingConfig,
-    WatermarkLogitsProcessor,
 )
 
 from steering_utils import generate, steer
-from steering_utils.generation import Continuation, GumbelNoise, TopP
-from steering_utils.options import REFUSED, TAKEN
+from steering_utils.generation import GumbelNoise, TopP
 from steering_utils.tokens import encode
 
 FIELDS = {k for k in vars(GenerationConfig()) if k[0] != "_"} - {"transformers_version"}

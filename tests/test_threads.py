@@ -34,11 +34,16 @@ def errors_of(*tasks):
 
 def test_a_second_threads_steer_on_one_model_is_refused():
     model = tiny_model("gpt2")
+
+    def steered():
+        with steer(model, some_vector()):
+            logits(model, IDS)
+
     with steer(model, some_vector()):
-        errors = errors_of(lambda: steer(model, some_vector()).__enter__())
+        errors = errors_of(steered)
         assert "another thread is steering this model" in str(errors[0])
     assert hooks_on(model) == 0
-    assert not errors_of(lambda: steer(model, some_vector()).__enter__().transformer)
+    assert not errors_of(steered)
 
 
 def test_passes_that_overlap_are_refused():

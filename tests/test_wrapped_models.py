@@ -163,10 +163,8 @@ def test_a_pass_that_runs_past_the_hooks_is_an_error_and_no_plain_text(tokenizer
 
 
 def test_a_traced_model_is_refused():
-    model = tiny_model("gpt2")
-    model.config.use_cache = False
-    traced = torch.jit.trace(model, (IDS,), strict=False, check_trace=False)
-    traced.config = model.config
+    traced = torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2))  # any module: what was traced is all alike
+    traced.config = tiny_model("gpt2").config
     with pytest.raises(TypeError, match="traced or scripted model runs no hooks: give the model"):
         steer(traced, some_vector())
 
