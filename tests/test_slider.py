@@ -200,13 +200,13 @@ def test_any_reading_can_have_a_slider_with_numbers_bars_and_drawings():
     assert "+9.00" in shown(made)
 
 
-def test_the_script_is_installed_with_the_package():
+def test_what_is_no_code_is_installed_with_the_package():
     folder = Path(slider.__file__).parent
     others = {file.name for file in folder.iterdir() if file.is_file() and file.suffix != ".py"}
     project = tomllib.loads((folder.parent.parent / "pyproject.toml").read_text())
-    assert (
-        set(project["tool"]["setuptools"]["package-data"]["steering_utils.pages"]) == others == {"slider.js"}
-    )
+    data = project["tool"]["setuptools"]["package-data"]
+    assert set(data["steering_utils.pages"]) == others == {"slider.js"}
+    assert {file.name for file in folder.parent.glob("*.toml")} == set(data["steering_utils"])
 
 
 @pytest.mark.parametrize("controls", [{}, {"x": []}])
