@@ -11,8 +11,6 @@ from .passes import check_fits, check_head
 from .tokens import check_prompts, pad, pad_id, token_ids
 from .watch import call, check_finite
 
-LIKELIEST = 1_000  # tokens that top-p looks at first
-
 
 @torch.no_grad()
 def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, top_p=0.95, seed=0, **options):
@@ -29,10 +27,7 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
         top_p: sample from the smallest set of tokens that has this probability.
         seed: an int (row i then uses seed + i), or one int per row.
         options: those of transformers' `generate`; what cannot hold here is refused by name.
-            `num_return_sequences=n` gives n rows for each prompt, one after the other. A `generation_config`
-            stands for those of its fields that differ from a new one's. As in transformers it is greedy
-            unless it says `do_sample=True`. What is given beside it goes before it; max_new_tokens,
-            temperature and top_p do so where they differ from their defaults.
+            `num_return_sequences=n` gives n rows for each prompt, one after the other.
 
     Returns:
         A list of Continuation, one per row: the text without the prompt, a str that has its tokens in `ids`.
@@ -66,12 +61,10 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
         raise ValueError(f"{len(seeds)} seeds for {len(prompts)} rows: give one int, or one per row")
     ends = asked.get("eos_token_id", model.generation_config.eos_token_id)
     ends = [] if ends is None else torch.as_tensor(ends).flatten().tolist()
-    alone = ["streamer", "assistant_model", "prompt_lookup_num_tokens"] + ["stopping_criteria"] * (not ends)
-    names = [name for name in alone if name in asked]
-    if names and max(len(prompts), asked.get("num_beams", 1)) > 1:
-        raise ValueError(
-            f"{names[0]} works for one row here: give one prompt, one sample of it, and no beams"
-        )
+    alone = {"streamer", "assistant_model", "prompt_lookup_num_tokens"}
+    alone |= set() if ends else {"stopping_criteria", "stop_strings"}  # nothing marks a row that ended
+    if (names := alone & asked.keys()) and max(len(prompts), asked.get("num_beams", 1)) > 1:
+        raise ValueError(f"{min(names)} works for one row: give one prompt, one sample of it, and no beams")
     check_fits(model, prompts, asked["max_new_tokens"])
     inputs = pad(tokenizer, prompts, "left", model.device)
     n_tokens = inputs["input_ids"].shape[1]
@@ -79,23 +72,16 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
     starts = [n_tokens - len(ids) for ids in prompts]
     processors = [lambda ids, scores: check_finite(scores) or scores]
     processors += [_unpadded(penalty, starts) for penalty in _made(PENALTIES, "Processor", asked)]
-    if (least := asked.pop("min_new_tokens", 0)) and ends:
-        kind = transformers.MinNewTokensLengthLogitsProcessor
-        processors.append(kind(n_tokens, least, ends, device=model.device))
     processors += asked.pop("logits_processor", [])
     warpers = _made(WARPERS, "Warper", asked)
     processors += [*warpers, GumbelNoise(seeds, start=n_tokens)] if sampling else []
-    criteria = list(asked.pop("stopping_criteria", []))
-    if stop := asked.pop("stop_strings", None):
-        criteria.append(stop := transformers.StopStringCriteria(tokenizer, stop))
-    if "assistant_tokenizer" in asked:
-        asked["tokenizer"] = tokenizer
-    asked = neutral(model) | {"do_sample": False, "pad_token_id": pad_id(tokenizer)} | asked
+    fixed = {"do_sample": False, "pad_token_id": pad_id(tokenizer), "tokenizer": tokenizer}
+    asked = neutral(model) | fixed | asked | {"logits_processor": processors}
     with call(model, copies=copies):
-        output = model.generate(**inputs, **asked, logits_processor=processors, stopping_criteria=criteria)
+        output = model.generate(**inputs, **asked)
     if asked.get("return_dict_in_generate"):
         return output
-    return _continuations(tokenizer, output, n_tokens, ends, stop)
+    return _continuations(tokenizer, output[:, n_tokens:].tolist(), ends)
 
 
 class Continuation(str):
@@ -114,8 +100,7 @@ def _made(names, suffix, asked) -> list:
     for name, stem in names.items():
         value, off = asked.pop(name, None), 1 if name in ("top_p", "typical_p") else 0
         if value is not None and value != off:
-            kind = TopP if name == "top_p" else getattr(transformers, f"{stem}Logits{suffix}")
-            made.append(kind(value))
+            made.append(getattr(transformers, f"{stem}Logits{suffix}")(value))
     return made
 
 
@@ -130,32 +115,14 @@ def _unpadded(processor, starts):
     return run
 
 
-def _continuations(tokenizer, output, n_tokens, ends, stop) -> list[Continuation]:
-    """The rows of `output` (n_rows, n_tokens + n_new) as texts, each up to where it ended."""
-    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    until, texts = torch.full((len(output),), output.shape[1]), []
-    for n in range(output.shape[1], n_tokens, -1) if stop else ():
-        until[stop(output[:, :n], None).cpu()] = n
-    for row, end in zip(output.tolist(), until.tolist(), strict=True):
-        ids = row[n_tokens:end]
-        ids = ids[: min((ids.index(token) for token in ends if token in ids), default=end) + 1]
+def _continuations(tokenizer, rows, ends) -> list[Continuation]:
+    """Rows of new tokens as texts, each up to where it ended."""
+    special, texts = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}, []
+    for ids in rows:
+        ids = ids[: min((ids.index(token) for token in ends if token in ids), default=len(ids)) + 1]
         ids = [token for token in ids if token not in special]
         texts.append(Continuation(tokenizer.decode(ids, clean_up_tokenization_spaces=False), ids))
     return texts
-
-
-class TopP(transformers.TopPLogitsWarper):
-    """transformers' top-p, which sorts the whole vocabulary only for rows where the likeliest do not do."""
-
-    def __call__(self, input_ids, scores):
-        values, tokens = scores.topk(min(LIKELIEST, scores.shape[1]), dim=1)
-        p = (values - scores.logsumexp(dim=1, keepdim=True)).exp()
-        before, flat = p.cumsum(dim=1) - p, (p.sum(dim=1) < self.top_p) | (self.top_p == 1)
-        kept = values.masked_fill((before >= self.top_p) & (before > 0), self.filter_value)
-        cut = torch.full_like(scores, self.filter_value).scatter(1, tokens, kept)
-        if flat.any():
-            cut[flat] = super().__call__(input_ids, scores[flat])
-        return cut
 
 
 class GumbelNoise(transformers.LogitsProcessor):
