@@ -11,13 +11,7 @@ from .activations import Activations, capture
 from .blocks import decoder_blocks, set_decoder_blocks
 from .generation import generate
 from .loading import describe, load_model
-from .measuring import (
-    continuation_kl,
-    continuation_nll,
-    logit_difference,
-    next_token_kl,
-    next_token_logits,
-)
+from .measuring import continuation_kl, continuation_nll, logit_difference, next_token_kl, next_token_logits
 from .methods import mean_difference, random_directions, shuffled_labels
 from .steering import steer
 from .strength import in_stream_units, relative_strength, residual_norms

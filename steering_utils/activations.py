@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from tqdm.auto import tqdm
 
 from .blocks import as_int, check_layer, decoder_blocks, unwrapped
 from .identity import identity
@@ -60,9 +59,7 @@ class Activations:
         return Activations(self.values[numbers.to(self.values.device)], self.layers, prompts, self.source)
 
 
-def capture(
-    model, tokenizer, prompts, layers=None, *, positions="last", batch_size=32, device="cpu", progress=False
-):
+def capture(model, tokenizer, prompts, layers=None, *, positions="last", batch_size=32, device="cpu"):
     """The residual stream after each block, for each prompt.
 
     The prompts are padded on the right, where a causal model cannot see the padding, so that the result is
@@ -77,7 +74,6 @@ def capture(
             such as `token_positions` gives.
         batch_size: prompts in one forward pass, at most; long ones go in smaller batches.
         device: where the result is kept.
-        progress: show a progress bar.
 
     Returns:
         Activations (n_prompts, n_layers, d_model) in the model's dtype. For "all", a list with one
@@ -102,7 +98,7 @@ def capture(
     ids, every, picked = token_ids(tokenizer, prompts), [None] * len(prompts), None
     at = _check_positions(positions, prompts, ids)
     check_fits(model, ids)
-    with running(model), tqdm(total=len(prompts), disable=not progress, desc="capture") as bar:
+    with running(model):
         for rows in batched([len(row) for row in ids], batch_size):
             batch = [ids[i] for i in rows]
             keep = _keep(at if isinstance(at, str) else [at[i] for i in rows], [*map(len, batch)])
@@ -115,7 +111,6 @@ def capture(
                 if picked is None:
                     picked = torch.empty(len(prompts), *h.shape[1:], dtype=h.dtype, device=device)
                 picked[rows] = h.to(device)
-            bar.update(len(rows))
     return every if positions == "all" else Activations(picked, layers, tuple(prompts), source)
 
 

@@ -20,15 +20,13 @@ def unwrapped(model) -> nn.Module:
         ValueError: one whose passes hooks cannot follow: spread over several devices by copying, or with a
             learned prompt, whose columns are not those of the input.
     """
-    if isinstance(model, torch.jit.ScriptModule):
-        raise TypeError("a traced or scripted model runs no hooks: give the model that it was made from")
-    while isinstance(model, nn.Module) and {"module", "_orig_mod"} & model._modules.keys():
-        if len(getattr(model, "device_ids", None) or []) > 1:
+    inner = model
+    while isinstance(inner, nn.Module) and not isinstance(inner, torch.jit.ScriptModule):
+        if len(getattr(inner, "device_ids", None) or []) > 1:
             raise ValueError("DataParallel copies the model without its hooks at each pass: give its .module")
-        model = model._modules.get(
-            "_orig_mod", model._modules.get("module")
-        )  # of torch.compile, DataParallel
-    if isinstance(model, torch.jit.ScriptModule):
+        model, parts = inner, inner._modules
+        inner = parts.get("_orig_mod", parts.get("module"))  # of torch.compile, of DataParallel
+    if isinstance(inner, torch.jit.ScriptModule):
         raise TypeError("a traced or scripted model runs no hooks: give the model that it was made from")
     if not isinstance(model, nn.Module) or not hasattr(model, "config"):
         inside = isinstance(getattr(model, "model", None), nn.Module)
@@ -95,10 +93,8 @@ def _outermost_lists(module, name="") -> dict[str, nn.ModuleList]:
     """Each `nn.ModuleList` under `module` that is in no other one, by its name."""
     if isinstance(module, nn.ModuleList):
         return {name: module}
-    found = {}
-    for key, child in module.named_children():
-        found |= _outermost_lists(child, f"{name}.{key}" if name else key)
-    return found
+    parts = (_outermost_lists(child, f"{name}.{key}".strip(".")) for key, child in module.named_children())
+    return {path: blocks for part in parts for path, blocks in part.items()}
 
 
 def decoder(model) -> nn.Module:
@@ -111,8 +107,8 @@ def decoder(model) -> nn.Module:
 
 def width(model) -> int:
     """d_model, the number of dimensions of the residual stream."""
-    hidden_size = getattr(unwrapped(model).config.get_text_config(decoder=True), "hidden_size", None)
-    return hidden_size or model.get_input_embeddings().weight.shape[1]
+    config = unwrapped(model).config.get_text_config(decoder=True)
+    return getattr(config, "hidden_size", None) or model.get_input_embeddings().weight.shape[1]
 
 
 def as_int(value, name="layer") -> int:
@@ -139,10 +135,9 @@ def check_layer(model, layer) -> int:
 def residual(output) -> torch.Tensor:
     """The residual stream in what a block returned: a tensor or, by version and family, a tuple or list."""
     h = output[0] if isinstance(output, tuple | list) else output
-    if not isinstance(h, torch.Tensor) or h.ndim != 3:
-        kind = type(h).__name__
-        raise TypeError(f"a block returned {kind}, no residual stream: point at them with set_decoder_blocks")
-    return h
+    if isinstance(h, torch.Tensor) and h.ndim == 3:
+        return h
+    raise TypeError(f"a block gave a {type(h).__name__}, no residual stream: use set_decoder_blocks()")
 
 
 def with_residual(output, h: torch.Tensor):

@@ -12,26 +12,27 @@ def identity(model) -> dict:
     part of the name: it makes another model.
     """
     model = unwrapped(model)
-    name = str(getattr(model, "name_or_path", "") or "")
     revision = getattr(model, "revision", None) or getattr(model.config, "_commit_hash", None) or ""
-    if snapshot := _SNAPSHOT.search(name):
-        inside = name[snapshot.end() :].rstrip("/\\")
-        name, revision = snapshot["repo"].replace("--", "/", 1) + inside, snapshot["commit"]
-    adapters = "".join(f" + {adapter}" for adapter in _adapters(model))
-    return {"model": name + adapters, "revision": revision}
+    name, commit = _hub_name(str(getattr(model, "name_or_path", "") or ""))
+    return {"model": " + ".join([name, *_adapters(model)]), "revision": commit or revision}
 
 
-_SNAPSHOT = re.compile(r"models--(?P<repo>[^/\\]+)[/\\]snapshots[/\\](?P<commit>[^/\\]+)")
+_SNAPSHOT = re.compile(r".*models--(?P<repo>[^/\\]+)[/\\]snapshots[/\\](?P<commit>[^/\\]+)")
+
+
+def _hub_name(name: str) -> tuple[str, str]:
+    """The name that a model has on the hub, and its commit, where `name` is a folder of the hub's cache."""
+    if not (snapshot := _SNAPSHOT.match(name)):
+        return name, ""
+    repo = snapshot["repo"].replace("--", "/", 1)
+    return repo + name[snapshot.end() :].rstrip("/\\"), snapshot["commit"]
 
 
 def _adapters(model) -> list[str]:
     """The names of the active adapters (LoRA, say), by PEFT or by transformers' own loading of them."""
-    known = getattr(model, "peft_config", None) or {}
-    active = getattr(model, "active_adapters", ())
-    try:
-        active = active() if callable(active) else active
-    except ValueError:  # transformers' own: no adapter was ever loaded
-        return []
+    known, active = getattr(model, "peft_config", None) or {}, getattr(model, "active_adapters", ())
+    if callable(active):  # transformers' own
+        active = active() if getattr(model, "_hf_peft_config_loaded", False) else ()
     return [str(name) for name in active if name in known or not known]
 
 
@@ -41,6 +42,4 @@ def same_model(a: str, b: str) -> bool:
 
 
 def _last_part(name: str) -> str:
-    if snapshot := _SNAPSHOT.search(name):
-        name = snapshot["repo"].replace("--", "/", 1) + name[snapshot.end() :]
-    return re.split(r"[/\\]", name.rstrip("/\\"))[-1]  # Windows' paths too, wherever the file is read
+    return re.split(r"[/\\]", _hub_name(name)[0].rstrip("/\\"))[-1]  # Windows' paths, too

@@ -33,7 +33,7 @@ def next_token_logits(model, tokenizer, prompts, *, read=None):
     model, ids = unwrapped(model), token_ids(tokenizer, check_prompts(prompts))
     with running(model):
         final = final_states(model, tokenizer, ids, [[len(row) - 1] for row in ids])
-        return head(model, final, lambda logits, here: (read(logits) if read else logits).cpu())
+        return head(model, *final, lambda logits, here: (read(logits) if read else logits).cpu())
 
 
 def logit_difference(logits, tokenizer, positive_words, negative_words):
@@ -80,9 +80,8 @@ def next_token_kl(plain_logits, logits) -> np.ndarray:
         Kullback & Leibler, 1951.
     """
     if plain_logits.ndim != 2 or plain_logits.shape != logits.shape:
-        raise ValueError(
-            f"got {tuple(plain_logits.shape)} and {tuple(logits.shape)}: give those of the same prompts"
-        )
+        shapes = tuple(plain_logits.shape), tuple(logits.shape)
+        raise ValueError(f"got logits {shapes[0]} and {shapes[1]}: give those of the same prompts")
     p0, p = (x.double().log_softmax(dim=1) for x in (plain_logits, logits))
     return torch.nn.functional.kl_div(p, p0, reduction="none", log_target=True).sum(dim=1).cpu().numpy()
 
@@ -111,7 +110,7 @@ def continuation_nll(model, tokenizer, prompts, continuations, *, per_token=Fals
             wanted = targets[here].to(logits.device)
             return torch.nn.functional.cross_entropy(logits, wanted, reduction="none").cpu()
 
-        return _by_text(head(model, final, read), lengths, per_token)
+        return _by_text(head(model, *final, read), lengths, per_token)
 
 
 def continuation_kl(steering, tokenizer, prompts, continuations, *, per_token=False):
@@ -150,10 +149,10 @@ def continuation_kl(steering, tokenizer, prompts, continuations, *, per_token=Fa
 
         def read(logits, here):
             p = logits.log_softmax(1)
-            base = head(model, plain._replace(states=plain.states[here]), lambda z, _: z.log_softmax(1))
+            base = head(model, plain[0][here], plain[1], lambda z, _: z.log_softmax(1))
             return torch.nn.functional.kl_div(base, p, reduction="none", log_target=True).sum(1).cpu()
 
-        return _by_text(head(model, steered, read), lengths, per_token)
+        return _by_text(head(model, *steered, read), lengths, per_token)
 
 
 def _along(model, tokenizer, prompts, continuations):

@@ -8,7 +8,6 @@ the blocks above run again for each row.
 import contextlib
 import math
 import warnings
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -19,20 +18,7 @@ from .watch import call, check_finite, current, eager, replaced
 
 TOKENS = 8_000  # in one pass at most: what bounds memory
 POSITIONS = 500  # at which the head runs at a time: each has a logit for the whole vocabulary
-OWN = {
-    "generating": False,
-    "tokens": None,
-    "real": None,
-    "end": math.inf,
-    "length": 0,
-}  # a prompt of one's own
-
-
-class Final(NamedTuple):
-    """The decoder's final states, (n, d_model), and the type in which the decoder hands them to the head."""
-
-    states: torch.Tensor
-    kind: type
+OWN = {"generating": False, "tokens": None, "real": None, "end": math.inf, "length": 0}  # of a new prompt
 
 
 class _Done(Exception):
@@ -55,13 +41,12 @@ def batched(lengths, batch_size=None) -> list[list[int]]:
     """Rows in batches of at most so many rows and TOKENS tokens, alike in length so that few are padding."""
     if batch_size is not None and as_int(batch_size, "batch_size") < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-    parts, part = [], []
+    parts = [[]]
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if part and (len(part) == batch_size or (len(part) + 1) * lengths[row] > TOKENS):
-            parts.append(sorted(part))  # in the caller's order
-            part = []
-        part.append(row)
-    return [*parts, sorted(part)] if part else parts
+        if len(parts[-1]) == batch_size or (len(parts[-1]) + 1) * lengths[row] > TOKENS:
+            parts.append([])
+        parts[-1].append(row)
+    return [sorted(part) for part in parts if part]  # in the caller's order
 
 
 def check_fits(model, ids, n_new=1):
@@ -110,7 +95,7 @@ def block_outputs(model, tokenizer, ids, layers, keep, *, rows, total) -> torch.
     return torch.stack([h.to(kept[0].device) for h in kept], dim=-2)  # blocks may lie on several devices
 
 
-def final_states(model, tokenizer, ids, columns) -> Final:
+def final_states(model, tokenizer, ids, columns) -> tuple[torch.Tensor, type]:
     """The states after the decoder's last layer, at the columns of each row that are asked for.
 
     Args:
@@ -118,7 +103,8 @@ def final_states(model, tokenizer, ids, columns) -> Final:
         columns: for each row, which of its tokens to read.
 
     Returns:
-        Final, with states (n, d_model): row by row, and within a row in the order of its columns.
+        (n, d_model), row by row, and within a row in the order of its columns; and the type in which the
+        decoder hands them to the head.
     """
     check_fits(model, ids)
     watch, groups, kept = current(model), {}, [None] * len(ids)
@@ -141,7 +127,7 @@ def final_states(model, tokenizer, ids, columns) -> Final:
                 (output,) = _outputs(model, batch, [decoder(model)])
             for number, row in enumerate(now):
                 kept[row] = output[0][number, columns[row]]
-    return Final(torch.cat(kept), type(output))
+    return torch.cat(kept), type(output)
 
 
 def check_head(model):
@@ -150,27 +136,28 @@ def check_head(model):
         raise TypeError(f"{type(model).__name__} has no language-model head: load it with load_model()")
 
 
-def head(model, final: Final, read):
+def head(model, states, kind, read):
     """`read` of the logits, (n, n_vocabulary) in float32, POSITIONS at a time, put together.
 
     The logits come from the model's own code, so that each family's scaling of them is kept.
 
     Args:
+        states, kind: as `final_states` gives them.
         read: a function of the logits and of the slice of positions that they are of.
     """
-    model, parts = unwrapped(model), [torch.empty(0)][len(final.states) > 0 :]
+    model, parts = unwrapped(model), []
     check_head(model)
-    for start in range(0, len(final.states), POSITIONS):
+    for start in range(0, len(states), POSITIONS):
         here = slice(start, start + POSITIONS)
-        states = final.states[None, here]  # (1, n, d_model)
-        output = (states,) if final.kind is tuple else final.kind(last_hidden_state=states)
-        ids = torch.zeros(1, states.shape[1], dtype=torch.long, device=model.device)
+        final = states[None, here]  # (1, n, d_model)
+        output = (final,) if kind is tuple else kind(last_hidden_state=final)
+        ids = torch.zeros(final.shape[:2], dtype=torch.long, device=model.device)
         answer = replaced(decoder(model), forward=lambda *args, output=output, **kwargs: output)
         with call(model, paused=True), answer:
-            logits = model(input_ids=ids, use_cache=False).logits[0].float()
+            logits = model(input_ids=ids, use_cache=False).logits[0]
         check_finite(logits)
-        parts.append(read(logits, here))
-    return torch.cat(parts)
+        parts.append(read(logits.float(), here))
+    return torch.cat(parts) if parts else torch.empty(0)
 
 
 def _outputs(model, inputs, modules, read=lambda output: output) -> list:

@@ -21,6 +21,8 @@ Source:
     arXiv 2312.06681, who add after the user's prompt.
 """
 
+import contextlib
+
 import torch
 
 WORDS = ("all", "prompt", "new", "last", "from_last", "after_first", "front")
@@ -30,16 +32,12 @@ def check_positions(positions):
     """A word of WORDS, or a mask (n_prompts, n_columns) on the CPU; else a ValueError."""
     if isinstance(positions, str) and positions in WORDS:
         return positions
-    try:
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):  # it is nothing that a tensor can hold
         mask = torch.as_tensor(positions, device="cpu")
-    except (TypeError, ValueError, RuntimeError):
-        mask = None
-    if mask is None or mask.dtype != torch.bool or mask.ndim != 2:
-        got = repr(positions) if mask is None else f"{mask.dtype} {tuple(mask.shape)}"
-        raise ValueError(
-            f"positions must be {', '.join(WORDS)}, or a boolean mask (n_prompts, n_columns), not {got}"
-        )
-    return mask
+        if mask.dtype == torch.bool and mask.ndim == 2:
+            return mask
+    words = ", ".join(WORDS)
+    raise ValueError(f"positions must be {words} or a boolean mask (n_prompts, n_columns): {positions!r}")
 
 
 def columns_of(word, columns, real, end, n_front=1):
@@ -67,9 +65,7 @@ def columns_of(word, columns, real, end, n_front=1):
     last = (real * torch.arange(real.shape[1])).argmax(1, keepdim=True)
     if word == "front":
         if (short := int((last - first).min()) + 1) < n_front:
-            raise ValueError(
-                f"{n_front} vectors need as many tokens, a prompt has {short}: give a longer one"
-            )
+            raise ValueError(f"{n_front} vectors need as many tokens, a prompt has {short}: use a longer one")
         return torch.stack([columns == first + i for i in range(n_front)])
     return {
         "all": columns >= 0,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
-from .blocks import check_layer, decoder_blocks, residual, unwrapped, width, with_residual
+from .blocks import decoder_blocks, residual, unwrapped, with_residual
 from .identity import identity, same_model
 from .operations import add
 from .positions import check_positions, columns_of
@@ -73,18 +73,12 @@ class steer(contextlib.ContextDecorator):
         self.entered = False
 
     def __enter__(self):
-        blocks, by_layer = decoder_blocks(self.model), {}
-        if self.alpha.any() or self.alpha.requires_grad:
-            for number, vector in enumerate(self.vectors):
-                by_layer.setdefault(vector.layer, []).append(number)
+        blocks, acts = decoder_blocks(self.model), self.alpha.any() or self.alpha.requires_grad
         with contextlib.ExitStack() as stack:
-            watch = stack.enter_context(watching(self.model)) if by_layer else None
-            for layer, numbers in by_layer.items():
-                edit = _Edit(self, watch, layer, numbers)
+            for layer in {vector.layer for vector in self.vectors} if acts else ():
+                edit = _Edit(self, stack.enter_context(watching(self.model, layer)), layer)
                 # before all other hooks, so that they see the steered state
                 stack.callback(blocks[layer].register_forward_hook(edit, prepend=True).remove)
-                watch.layers.append(layer)
-                stack.callback(watch.layers.remove, layer)
             self.contexts.append(stack.pop_all())
         self.entered = True
         return self.model
@@ -104,10 +98,11 @@ class steer(contextlib.ContextDecorator):
 class _Edit:
     """A layer's forward hook; it gives new tensors and never writes into the block's own."""
 
-    def __init__(self, steering, watch, layer, numbers):
-        self.steering, self.watch, self.layer, self.numbers, self.key = steering, watch, layer, numbers, None
-        self.values = torch.stack([steering.vectors[i].values for i in numbers])  # (n, d_model)
-        self.alpha = steering.alpha.expand(len(steering.vectors), -1)[numbers]  # (n, n_rows or 1)
+    def __init__(self, steering, watch, layer):
+        self.steering, self.watch, self.layer = steering, watch, layer
+        self.numbers = [i for i, vector in enumerate(steering.vectors) if vector.layer == layer]
+        self.values = torch.stack([steering.vectors[i].values for i in self.numbers])  # (n, d_model)
+        self.alpha = steering.alpha.expand(len(steering.vectors), -1)[self.numbers]  # (n, n_rows or 1)
         self.word = steering.positions if isinstance(steering.positions, str) else None
 
     def __call__(self, module, args, output):
@@ -116,38 +111,31 @@ class _Edit:
             raise RuntimeError("a block ran outside a forward pass of the model: call the model itself")
         h = steered = residual(output)  # (n_rows, n_tokens, d_model)
         for number, v, active in self._terms(h):
-            mask = self._mask(number, active, h.shape[1])
-            if mask is False:
+            if (mask := self._mask(number, active, h)) is False:
                 continue
             new = self.steering.operation(steered, v)
             if not isinstance(new, torch.Tensor) or new.shape != h.shape:
                 what = tuple(new.shape) if isinstance(new, torch.Tensor) else type(new).__name__
                 raise ValueError(f"the operation gave {what}: it must return all of h, {tuple(h.shape)}")
-            new = new.to(h.dtype)
-            steered = new if mask is True else torch.where(mask.to(h.device)[..., None], new, steered)
+            steered = new.to(h.dtype) if mask is True else torch.where(mask, new.to(h.dtype), steered)
         return with_residual(output, steered)
 
-    def _terms(self, h) -> list:
+    def _terms(self, h):
         """What is done in turn: (the vector's number, alpha * v, which rows have an alpha that is not 0)."""
         by_row, alpha = self.steering.by_row, self.alpha
-        key = h.device, h.dtype, len(h), id(self.watch.tokens) if by_row else None
-        if self.key != key or alpha.requires_grad:  # a step of generation need not make it again
-            self.key, self.prompt = key, self.watch.tokens  # held, so that no other prompt gets its id
-            alpha = self.watch.for_rows(alpha.T, "alpha").T if by_row else alpha
-            active = (alpha != 0) | alpha.requires_grad
-            values, scale = self.values.to(h.device), alpha.to(h.device)  # (n, d_model), (n, n_rows or 1)
-            if self.steering.operation is add and self.word != "front":  # additions are one shift
-                shifts, active = [scale.T @ values], active.any(0, keepdim=True)
-            else:
-                shifts = scale[..., None] * values[:, None]  # (n, n_rows or 1, d_model)
-            shifts = [v[:, None].to(h.dtype) if by_row else v[0].to(h.dtype) for v in shifts]
-            self.terms = list(zip(self.numbers, shifts, active, strict=False))
-        return self.terms
+        alpha = self.watch.for_rows(alpha.T, "alpha").T if by_row else alpha
+        active = (alpha != 0) | alpha.requires_grad
+        if self.steering.operation is add and self.word != "front":  # additions are one shift
+            shifts, active = [alpha.T @ self.values], active.any(0, keepdim=True)
+        else:
+            shifts = alpha[..., None] * self.values[:, None]  # (n, n_rows or 1, d_model)
+        shifts = [v[:, None].to(h) if by_row else v[0].to(h) for v in shifts]
+        return zip(self.numbers, shifts, active, strict=False)
 
-    def _mask(self, number, active, n_tokens):
-        """Where the vector acts in this pass: (n_rows, n_tokens), or True or False for all."""
+    def _mask(self, number, active, h):
+        """Where the vector acts in this pass: (n_rows, n_tokens, 1), or True or False for all."""
         watch, positions, active = self.watch, self.steering.positions, active[:, None]
-        columns = torch.arange(watch.seen, watch.seen + n_tokens)  # on the CPU: no step waits for a GPU
+        columns = torch.arange(watch.seen, watch.seen + h.shape[1])  # on the CPU: no step waits for a GPU
         if self.word == "all":
             acts = active
         elif self.word:
@@ -159,22 +147,17 @@ class _Edit:
                 raise ValueError(f"the mask has {n_columns} columns, the padded prompts {watch.end}")
             acts = watch.for_rows(positions, "the mask for positions")
             acts = acts[:, columns.clamp(max=n_columns - 1)] & (columns < n_columns) & active
-        return True if acts.all() else acts if acts.any() else False
+        return True if acts.all() else acts.to(h.device)[..., None] if acts.any() else False
 
 
 def check_vector(model, vector):
     """Refuse what cannot be added to this model's residual stream; raises as `steer` does."""
     if not isinstance(vector, SteeringVector):
-        kind = type(vector).__name__
-        raise TypeError(f"expected a SteeringVector, got {kind}: make it one, with its layer")
-    check_layer(model, vector.layer)
-    if (n := len(vector.values)) != (wide := width(model)):
-        raise ValueError(f"the vector is {n} wide, the residual stream {wide}: extract one from this model")
+        raise TypeError(f"expected a SteeringVector, got {type(vector).__name__}: make one, with its layer")
+    vector.check_place(model)
     if not same_model(vector.model, name := identity(model)["model"]):
-        raise ValueError(
-            f"the vector is from {vector.model!r}, the model is {name!r}: extract one from it or, for a "
-            "fine-tune of the same shape, carry it over with vector.carried_to(model)"
-        )
+        remedy = "extract one from this model or, for a fine-tune of its own, use vector.carried_to(model)"
+        raise ValueError(f"the vector is from {vector.model!r}, the model is {name!r}: {remedy}")
 
 
 def check_alpha(alpha, vectors, dtype) -> tuple[torch.Tensor, bool]:

@@ -55,7 +55,5 @@ def in_stream_units(vector, norms) -> SteeringVector:
     if not vector.norm:
         raise ValueError(f"{vector!r} is zero: it has no direction, so no alpha gives it a strength")
     length = float(norms[vector.layer])
-    made = vector * (length / vector.norm)
-    return made.replaced(
-        provenance=made.provenance | {"unit": "the stream's median length", "length": length}
-    )
+    history = vector.provenance | {"unit": "the stream's median length", "length": length}
+    return (vector * (length / vector.norm)).replaced(provenance=history)

@@ -73,20 +73,12 @@ def check_prompts(prompts, name="prompt", *, ids=True, empty=False) -> list:
         raise ValueError(f"no {name}s: give at least one string")
     for i, prompt in enumerate(prompts):
         if ids and isinstance(prompt, list | tuple):
-            numbers = [token.item() if hasattr(token, "item") else token for token in prompt]
-            prompts[i] = [as_int(number, f"{name} {i}: a token id") for number in numbers]
+            prompts[i] = [as_int(token, f"{name} {i}: a token id") for token in prompt]
         elif not isinstance(prompt, str):
             raise TypeError(f"{name} {i} must be a string, got {prompt!r}")
         if not prompts[i] and not empty:
             raise ValueError(f"{name} {i} is empty ({prompt!r}): every {name} needs some text")
     return prompts
-
-
-def batches(items, size) -> list:
-    """`items` in slices of at most `size`."""
-    if as_int(size, "batch_size") < 1:
-        raise ValueError(f"batch_size must be 1 or more, got {size}")
-    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def token_texts(tokenizer, ids) -> list[str]:

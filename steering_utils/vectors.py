@@ -45,14 +45,8 @@ class SteeringVector:
             raise TypeError(f"give text, text and a dict, not {(model, method, provenance)}")
         versions = {"torch": torch.__version__, "transformers": transformers.__version__}
         own = values.detach().to("cpu", torch.float32).as_subclass(torch.Tensor).clone()
-        known = json.dumps(versions | (provenance or {}))  # what a file would give back
-        parts = {
-            "_values": own,
-            "layer": as_int(layer),
-            "model": model,
-            "method": method,
-            "_provenance": known,
-        }
+        parts = {"_values": own, "layer": as_int(layer), "model": model, "method": method}
+        parts["_provenance"] = json.dumps(versions | (provenance or {}))  # what a file would give back
         for name, value in parts.items():
             object.__setattr__(self, name, value)
 
@@ -81,14 +75,11 @@ class SteeringVector:
         return SteeringVector(**{name: getattr(self, name) for name in FIELDS} | changes)
 
     def __reduce__(self):
-        # numbers: a tensor is pickled in another way in each process, and not safe to load
-        return _of_numbers, (self._values.tolist(), self.layer, self.model, self.method, self.provenance)
+        return SteeringVector, tuple(getattr(self, name) for name in FIELDS)
 
     def __repr__(self):
-        return (
-            f"SteeringVector(layer={self.layer}, d_model={len(self._values)}, norm={self.norm:.3f}, "
-            f"method={self.method!r}, model={self.model!r})"
-        )
+        numbers = f"layer={self.layer}, d_model={len(self._values)}, norm={self.norm:.3f}"
+        return f"SteeringVector({numbers}, method={self.method!r}, model={self.model!r})"
 
     def __mul__(self, factor: float) -> "SteeringVector":
         return self.replaced(values=self._values * factor)
@@ -110,16 +101,6 @@ class SteeringVector:
     def __sub__(self, other: "SteeringVector") -> "SteeringVector":
         return self._with(other, self._values - self._values_of(other), "difference of vectors")
 
-    def normalized(self) -> "SteeringVector":
-        """The same direction with norm 1.
-
-        Raises:
-            ValueError: the vector is zero.
-        """
-        if not self.norm:
-            raise ValueError(f"{self} is zero: it has no direction")
-        return self / self.norm
-
     def project_out(self, other: "SteeringVector") -> "SteeringVector":
         """What is left of it at right angles to `other`: v - u (u . v), with u the direction of `other`.
 
@@ -127,9 +108,23 @@ class SteeringVector:
             TypeError: not a SteeringVector.
             ValueError: another layer, model or width, or `other` is zero.
         """
-        self._values_of(other)
-        u = other.normalized()._values
+        values = self._values_of(other)
+        if not other.norm:
+            raise ValueError(f"{other} is zero: it has no direction to project out")
+        u = values / other.norm
         return self._with(other, self._values - u * (u @ self._values), "vector with another projected out")
+
+    def check_place(self, model):
+        """Refuse a model that does not have this vector's layer, or whose stream has another width.
+
+        Raises:
+            ValueError: that.
+        """
+        check_layer(model, self.layer)
+        if (n := len(self._values)) != (wide := width(model)):
+            raise ValueError(
+                f"the vector is {n} wide, the model's stream {wide}: extract one from this model"
+            )
 
     def carried_to(self, model) -> "SteeringVector":
         """The same vector for another model, such as a fine-tune of its own: what `steer` would refuse.
@@ -139,12 +134,10 @@ class SteeringVector:
         Raises:
             ValueError: the model does not have the layer, or has another width.
         """
-        if len(self._values) != width(model):
-            raise ValueError(f"{self} does not fit: the model's residual stream is {width(model)} wide")
-        check_layer(model, self.layer)
-        name, revision = identity(model).values()
-        history = self.provenance | {"revision": revision, "carried_from": self.model}
-        return self.replaced(model=name, provenance=history)
+        self.check_place(model)
+        new = identity(model)
+        history = self.provenance | {"revision": new["revision"], "carried_from": self.model}
+        return self.replaced(model=new["model"], provenance=history)
 
     def _values_of(self, other) -> torch.Tensor:
         """The values of `other`, if the two belong to one place."""
@@ -152,9 +145,7 @@ class SteeringVector:
             raise TypeError(f"expected a SteeringVector, got {type(other).__name__}")
         wide = len(self._values), len(other._values)
         if self.layer != other.layer or not same_model(self.model, other.model) or wide[0] != wide[1]:
-            raise ValueError(
-                f"{self} and {other} are not of one layer of one model: nothing can be made of both"
-            )
+            raise ValueError(f"{self} and {other} are not of one layer of one model: make nothing of both")
         return other._values
 
     def _with(self, other, values, method) -> "SteeringVector":
@@ -169,11 +160,7 @@ class SteeringVector:
         return self.replaced(values=values, model=name, method=method, provenance={"made_of": parts})
 
 
-def _of_numbers(numbers, *rest) -> SteeringVector:
-    return SteeringVector(torch.tensor(numbers), *rest)
-
-
-torch.serialization.add_safe_globals([_of_numbers])  # so that torch.load takes a vector with weights_only
+torch.serialization.add_safe_globals([SteeringVector])  # so that torch.load takes one with weights_only
 
 
 def cosine(a, b) -> float:

@@ -8,6 +8,7 @@ import contextlib
 import math
 import threading
 import weakref
+from functools import partial
 
 import torch
 import transformers
@@ -45,20 +46,20 @@ def call(model, **state):
 
 
 @contextlib.contextmanager
-def watching(model):
-    """Open a Watch on the model, or share the one that is open; the last to leave takes its hooks off."""
+def watching(model, layer):
+    """The model's Watch, opened or shared, which knows that this layer is steered; the last takes it off."""
     key = decoder(model)
     with _lock:
         watch = _watches.get(key) or _watches.setdefault(key, Watch(model))
         if watch.thread != threading.get_ident():
             raise RuntimeError("another thread is steering this model: give each thread a model of its own")
-        watch.users += 1
+        watch.layers.append(layer)
     try:
         yield watch
     finally:
         with _lock:
-            watch.users -= 1
-            if not watch.users:
+            watch.layers.remove(layer)
+            if not watch.layers:
                 _watches.pop(key).close()
 
 
@@ -78,7 +79,7 @@ class Watch:
     """
 
     def __init__(self, model):
-        self.users, self.thread, self.layers, self.reached = 0, threading.get_ident(), [], set()
+        self.thread, self.layers, self.reached = threading.get_ident(), [], set()
         self.seen, self.length, self.end, self.shape = 0, 0, math.inf, (0, 0)
         self.tokens = self.real = self.rows = self.total = self.owner = self.running = None
         self.paused, self.generating, self.copies = False, False, 1
@@ -91,7 +92,7 @@ class Watch:
                 stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
                 stack.callback(module.register_forward_hook(after, always_call=True).remove)
             for host in hosts:
-                stack.enter_context(replaced(host, generate=self._generate(host.generate)))
+                stack.enter_context(replaced(host, generate=partial(self._generate, host.generate)))
             self.close = stack.pop_all().close
 
     @contextlib.contextmanager
@@ -116,22 +117,18 @@ class Watch:
             raise ValueError(f"{name} has {len(values)} rows, the batch {n}: give one for each prompt")
         return values.repeat_interleave(self.shape[0] // n, dim=0) if self.rows is None else values[self.rows]
 
-    def _generate(self, original):
-        """The model's `generate`, which says where the prompt ends."""
-
-        def generate(*args, **kwargs):
-            if kwargs.get("guidance_scale") not in (None, 1):
-                raise ValueError("guidance_scale runs a second prompt, which is not steered: leave it out")
-            given = (*args[:1], *map(kwargs.get, ("inputs", "input_ids", "inputs_embeds")))
-            tokens = next((value for value in given if value is not None), None)
-            if tokens is None:
-                raise ValueError("generate() has no prompt: give one, so that positions mean something")
-            mask = kwargs.get("attention_mask")
-            real = torch.ones(tokens.shape[:2]) if mask is None else mask.cpu()
-            with self.call(generating=True, tokens=tokens, real=real, end=tokens.shape[1], length=0):
-                return original(*args, **kwargs)
-
-        return generate
+    def _generate(self, original, *args, **kwargs):
+        """The model's own `generate`, which is `original`, told where the prompt ends."""
+        if kwargs.get("guidance_scale") not in (None, 1):
+            raise ValueError("guidance_scale runs a second prompt, which is not steered: leave it out")
+        given = (*args[:1], *map(kwargs.get, ("inputs", "input_ids", "inputs_embeds")))
+        tokens = next((value for value in given if value is not None), None)
+        if tokens is None:
+            raise ValueError("generate() has no prompt: give one, so that positions mean something")
+        mask = kwargs.get("attention_mask")
+        real = torch.ones(tokens.shape[:2]) if mask is None else mask.cpu()
+        with self.call(generating=True, tokens=tokens, real=real, end=tokens.shape[1], length=0):
+            return original(*args, **kwargs)
 
     def _check_thread(self):
         if {self.owner, self.running} - {None, threading.get_ident()}:
@@ -145,10 +142,8 @@ class Watch:
         if output is None or self.paused:
             return
         if missing := {*self.layers} - self.reached:
-            raise RuntimeError(
-                f"the pass ran past the hook of layer {min(missing)}, so nothing was steered there: use the "
-                "model as it was loaded, with no part of it replaced or exported"
-            )
+            # a part of the model was replaced, exported or captured as a graph
+            raise RuntimeError(f"the pass ran past the hook of layer {min(missing)}: use the model as loaded")
         if (logits := getattr(output, "logits", None)) is not None:
             new = torch.ones(len(self.real), max(0, self.length - self.real.shape[1]))
             real = torch.cat([self.real, new], dim=1)[:, self.seen :].bool().to(logits.device)
@@ -161,8 +156,8 @@ class Watch:
         self.running = threading.get_ident()
         if self.paused:
             return
-        tokens = kwargs.get("input_ids", args[0] if args else None)
-        tokens = kwargs["inputs_embeds"] if tokens is None else tokens
+        given = (kwargs.get("input_ids"), *args[:1], kwargs.get("inputs_embeds"))
+        tokens = next(value for value in given if value is not None)
         cache = next((kwargs[name] for name in CACHES if kwargs.get(name) is not None), None)
         self.seen, self.shape = self._columns_seen(cache, kwargs.get("cache_position")), tokens.shape[:2]
         grown = self.tokens is not None and tokens.shape[1] == self.length + 1
@@ -196,10 +191,8 @@ def check_finite(logits, real=True):
         real: which of them are of real tokens, (n_rows, n_columns): of padding, some models make NaN.
     """
     if not logits.is_meta and (~logits.detach().amax(-1).isfinite() & real).any():
-        raise FloatingPointError(
-            f"the logits are not finite in {logits.dtype}: a number left its range inside the model. Steer "
-            "with a smaller alpha, or load the model with dtype=torch.bfloat16 or torch.float32"
-        )
+        remedy = "steer with a smaller alpha, or load the model with dtype=torch.float32"
+        raise FloatingPointError(f"the logits are not finite in {logits.dtype}: {remedy}")
 
 
 @contextlib.contextmanager

@@ -29,12 +29,10 @@ def test_a_prompt_reads_the_same_in_any_batch_with_any_tokenizer_setting(
     close(found, torch.stack([tokens[-1] for tokens in alone]))
 
 
-def test_thousands_of_prompts_stay_in_order_under_a_progress_bar(tokenizer, capsys):
+def test_thousands_of_prompts_stay_in_order(tokenizer):
     model, prompts = tiny_model("gpt2"), [" ".join(["no"] * (1 + i % 7)) for i in range(2_100)]
-    found = capture(model, tokenizer, prompts, layers=0, batch_size=100, progress=True)
-    assert "capture: 100%" in (shown := capsys.readouterr().err) and "2100/2100" in shown
+    found = capture(model, tokenizer, prompts, layers=0, batch_size=100)
     close(found, capture(model, tokenizer, prompts[:7], layers=0).values.repeat(300, 1, 1))
-    assert not capsys.readouterr().err  # none unless asked for
 
 
 @pytest.mark.parametrize("positions", ["last", "mean", "all", 0])

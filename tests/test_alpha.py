@@ -420,7 +420,7 @@ def test_a_prompt_that_is_shorter_than_its_front_is_refused(model, tokenizer):
     for read in (capture, next_token_logits, generate):
         with (
             pytest.raises(
-                ValueError, match="3 vectors need as many tokens, a prompt has 2: give a longer one"
+                ValueError, match="3 vectors need as many tokens, a prompt has 2: use a longer one"
             ),
             steer(model, FRONT, positions="front"),
         ):

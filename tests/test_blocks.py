@@ -76,7 +76,7 @@ def test_only_blocks_of_the_model_can_be_pointed_at(disguised):
 def test_a_block_that_returns_no_residual_stream_is_named(disguised, tokenizer):
     set_decoder_blocks(disguised, [disguised.inner])
     with pytest.raises(
-        TypeError, match=r"a block returned CausalLM.*, no residual stream: point at them with"
+        TypeError, match=r"a block gave a CausalLM.*, no residual stream: use set_decoder_blocks"
     ):
         capture(disguised, tokenizer, "I am")
 

@@ -19,7 +19,7 @@ def judge():
 
 def test_embeddings_have_length_one_and_do_not_depend_on_their_batch():
     texts = ["A short one.", "A longer one, about the weather in the hills and what came of it.", "", "No"]
-    found = embed(texts, batch_size=3)
+    found = embed(texts)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
     for row, text in zip(found, texts, strict=True):
         np.testing.assert_allclose(row, embed(text)[0], atol=1e-5)

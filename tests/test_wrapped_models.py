@@ -151,7 +151,7 @@ def test_a_pass_that_runs_past_the_hooks_is_an_error_and_no_plain_text(tokenizer
         model = tiny_model(family)
         output = model(IDS)
         model.forward = lambda *args, output=output, **kwargs: output
-        said = "ran past the hook of layer 1, so nothing was steered there"
+        said = "ran past the hook of layer 1: use the model as loaded"
         with pytest.raises(RuntimeError, match=said), steer(model, some_vector(1)):
             model(IDS)
         model = tiny_model(family)

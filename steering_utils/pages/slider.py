@@ -12,7 +12,7 @@ import ipywidgets as widgets
 from ..generation import generate
 from ..measuring import next_token_logits
 from ..steering import check_vector, steer
-from ..tokens import batches, check_prompts, token_texts
+from ..tokens import check_prompts, token_texts
 from ..vectors import SteeringVector
 from .judges import sentiment
 from .tables import html_cell, html_table
@@ -153,7 +153,8 @@ class AlphaSlider(Slider):
 
     def _write(self, settings) -> list[dict]:
         """The rows for these settings, so many at a time that memory is bounded."""
-        return [row for some in batches(settings, AT_ONCE) for row in self._write_some(some)]
+        starts = range(0, len(settings), AT_ONCE)
+        return [row for i in starts for row in self._write_some(settings[i : i + AT_ONCE])]
 
     def _write_some(self, settings) -> list[dict]:
         prompts = [setting.get("prompt", self.prompts[0]) for setting in settings]
