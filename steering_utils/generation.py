@@ -18,7 +18,8 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
 
     A row's text depends on its prompt, its seed and the steering, and on nothing else in the batch. With the
     same seed at every alpha, a difference in the text comes from the steering and not from luck. Of the
-    model's own generation_config only the token ids count.
+    model's own generation_config only the token ids count. All rows run at once: give many long prompts in
+    several calls.
 
     Args:
         prompts: one prompt or several, each a string or its token ids.

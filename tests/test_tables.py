@@ -1,5 +1,7 @@
 """Tables: what goes in stands there, named and harmless."""
 
+import re
+
 import pytest
 import torch
 from bs4 import BeautifulSoup
@@ -57,7 +59,8 @@ def test_where_a_vector_acts_is_seen_without_colour_and_harmless(tokenizer):
     rows = [[cell.decode_contents() for cell in row.find_all(["th", "td"])] for row in table.find_all("tr")]
     assert rows[0] == ["positions", "0", "1", "2", "3", "4", "5"]
     tokens = ["'\\n'", "&lt;", "b", "&gt;"]
-    assert rows[1:] == [
+    assert all(row[0].startswith('<span style="white-space: nowrap">') for row in rows[1:])
+    assert [[re.sub("</?span.*?>", "", cell) for cell in row] for row in rows[1:]] == [
         ["last", *tokens, "<b>you +v</b>", "…"],
         ["last", "<b>No +v</b>", "…", "", "", "", ""],
         ["new", *tokens, "you", "<b>… +v</b>"],
@@ -74,3 +77,8 @@ def test_a_mask_says_where_too(tokenizer):
         ("…", False),
     ]
     assert where_table(tokenizer, "I am sad", mask).data.count("+v</b>") == 2
+    for rows, columns in ((2, 3), (1, 2)):
+        with pytest.raises(
+            ValueError, match=rf"the mask is \({rows}, {columns}\), the padded prompts \(1, 3\)"
+        ):
+            where(tokenizer, "I am sad", torch.ones(rows, columns, dtype=torch.bool))

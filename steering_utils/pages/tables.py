@@ -125,6 +125,8 @@ def where(tokenizer, prompts, positions="all", n_new=2, n_front=1) -> list[list[
     if isinstance(positions, str):
         chosen = columns_of(positions, columns, real, end, n_front)
         chosen = (chosen.any(0) if positions == "front" else chosen).expand(len(real), -1)
+    elif len(positions) != len(real) or positions.shape[1] < end:
+        raise ValueError(f"the mask is {tuple(positions.shape)}, the padded prompts {tuple(real.shape)}")
     else:
         chosen = torch.nn.functional.pad(positions, (0, max(0, end + n_new - positions.shape[1])))
     rows = []
@@ -151,7 +153,8 @@ def where_table(tokenizer, prompts, positions="all", n_new=2, n_front=1) -> HTML
     for choice in [positions] if isinstance(positions, str | torch.Tensor) else positions:
         for tokens in where(tokenizer, prompts, choice, n_new, n_front):
             cells = [f"<b>{shown(token)} +v</b>" if acts else shown(token) for token, acts in tokens]
-            rows.append([choice if isinstance(choice, str) else "a mask", *map(HTML, cells)])
+            name = choice if isinstance(choice, str) else "a mask"
+            rows.append([*map(HTML, (f'<span style="white-space: nowrap">{name}</span>', *cells))])
     width = max(map(len, rows))
     heads = ["positions", *map(str, range(width - 1))]
     rows = [row + [""] * (width - len(row)) for row in rows]
