@@ -11,6 +11,8 @@ from .passes import check_fits, check_head
 from .tokens import check_prompts, pad, pad_id, token_ids
 from .watch import call, check_finite
 
+LIKELIEST = 1_000  # tokens that top-p looks at first
+
 
 @torch.no_grad()
 def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, top_p=0.95, seed=0, **options):
@@ -101,7 +103,8 @@ def _made(names, suffix, asked) -> list:
     for name, stem in names.items():
         value, off = asked.pop(name, None), 1 if name in ("top_p", "typical_p") else 0
         if value is not None and value != off:
-            made.append(getattr(transformers, f"{stem}Logits{suffix}")(value))
+            kind = TopP if name == "top_p" else getattr(transformers, f"{stem}Logits{suffix}")
+            made.append(kind(value))
     return made
 
 
@@ -124,6 +127,20 @@ def _continuations(tokenizer, rows, ends) -> list[Continuation]:
         ids = [token for token in ids if token not in special]
         texts.append(Continuation(tokenizer.decode(ids, clean_up_tokenization_spaces=False), ids))
     return texts
+
+
+class TopP(transformers.TopPLogitsWarper):
+    """transformers' top-p, which sorts the whole vocabulary only for rows where the likeliest do not do."""
+
+    def __call__(self, input_ids, scores):
+        values, tokens = scores.topk(min(LIKELIEST, scores.shape[1]), dim=1)
+        p = (values - scores.logsumexp(dim=1, keepdim=True)).exp()
+        before, flat = p.cumsum(dim=1) - p, (p.sum(dim=1) < self.top_p) | (self.top_p == 1)
+        kept = values.masked_fill((before >= self.top_p) & (before > 0), self.filter_value)
+        cut = torch.full_like(scores, self.filter_value).scatter(1, tokens, kept)
+        if flat.any():
+            cut[flat] = super().__call__(input_ids, scores[flat])
+        return cut
 
 
 class GumbelNoise(transformers.LogitsProcessor):

@@ -6,12 +6,10 @@ import warnings
 import pytest
 import torch
 from conftest import PROMPTS, some_vector, tiny_model
-from transformers import (
-    GenerationConfig,
-)
+from transformers import GenerationConfig, TopPLogitsWarper
 
 from steering_utils import generate, steer
-from steering_utils.generation import GumbelNoise
+from steering_utils.generation import GumbelNoise, TopP
 from steering_utils.tokens import encode
 
 FIELDS = {k for k in vars(GenerationConfig()) if k[0] != "_"} - {"transformers_version"}
@@ -58,6 +56,16 @@ def test_the_seed_decides(model, tokenizer):
 @pytest.mark.parametrize("seed", [0, -3, 2**40, 2**70])
 def test_any_int_is_a_seed(tokenizer, seed):
     assert generate(tiny_model("gpt2"), tokenizer, PROMPTS[:2], seed=seed, max_new_tokens=2)
+
+
+@pytest.mark.parametrize("top_p", [0.0, 1e-6, 0.3, 0.95, 1.0])
+def test_top_p_keeps_what_the_sort_of_the_whole_vocabulary_keeps(top_p):
+    draw = torch.randn(4, 20_000, generator=torch.Generator().manual_seed(0))
+    scores = draw * torch.tensor([0.1, 1.0, 3.0, 20.0])[:, None]  # from flat to sharp
+    wanted = TopPLogitsWarper(top_p)(None, scores)
+    assert torch.equal(TopP(top_p)(None, scores), wanted)
+    if top_p == 0.95:  # rows of both kinds: found among the likeliest, and not
+        assert (wanted.isfinite().sum(dim=1) > 1_000).tolist() == [True, True, True, False]
 
 
 def test_gumbel_noise_samples_the_softmax():
