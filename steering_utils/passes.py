@@ -16,7 +16,7 @@ from .blocks import as_int, check_eval, decoder, decoder_blocks, residual, unwra
 from .tokens import pad
 from .watch import call, check_finite, current, eager, replaced
 
-TOKENS = 8_000  # in one pass at most: what bounds memory
+TOKENS = 2_000  # in one pass at most: it bounds memory, and what a larger pass gains it loses in the cache
 POSITIONS = 500  # at which the head runs at a time: each has a logit for the whole vocabulary
 OWN = {"generating": False, "tokens": None, "real": None, "end": math.inf, "length": 0}  # of a new prompt
 
