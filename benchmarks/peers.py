@@ -2,7 +2,8 @@
 
 `extract(pairs, layers)` gives directions (n_layers, d_model), of all layers if `layers` is None, and
 `generate(inputs, vector, n)` the prompts with n greedy tokens each, both as the library's own documentation
-has it. A contestant that lacks one of the two does not take part there.
+has it; asked for logits, it gives what the library's generation then returns. `check` gives what is compared
+with the bare hooks. A contestant that lacks one of the two does not take part there.
 """
 
 import importlib

@@ -7,7 +7,7 @@ import torch
 
 from .blocks import as_int, check_layer, decoder_blocks, unwrapped
 from .identity import identity
-from .passes import batched, block_outputs, check_fits, running
+from .passes import batched, block_outputs, check_fits, reading
 from .tokens import check_prompts, token_ids
 
 
@@ -98,7 +98,7 @@ def capture(model, tokenizer, prompts, layers=None, *, positions="last", batch_s
     ids, every, picked = token_ids(tokenizer, prompts), [None] * len(prompts), None
     at = _check_positions(positions, prompts, ids)
     check_fits(model, ids)
-    with running(model):
+    with reading(model):
         for rows in batched([len(row) for row in ids], batch_size):
             batch = [ids[i] for i in rows]
             keep = _keep(at if isinstance(at, str) else [at[i] for i in rows], [*map(len, batch)])

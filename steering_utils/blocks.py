@@ -1,4 +1,4 @@
-"""The one place that knows where a model keeps its decoder blocks and what a block returns.
+"""Where a model keeps its decoder blocks, what a block returns, and the model that runs inside a wrapper.
 
 Layer k means the output of decoder block k, counted from 0: the residual stream after that block.
 """
@@ -107,7 +107,8 @@ def decoder(model) -> nn.Module:
 
 def width(model) -> int:
     """d_model, the number of dimensions of the residual stream."""
-    config = unwrapped(model).config.get_text_config(decoder=True)
+    model = unwrapped(model)
+    config = model.config.get_text_config(decoder=True)
     return getattr(config, "hidden_size", None) or model.get_input_embeddings().weight.shape[1]
 
 

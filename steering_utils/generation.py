@@ -73,7 +73,7 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
     n_tokens = inputs["input_ids"].shape[1]
 
     starts = [n_tokens - len(ids) for ids in prompts]
-    processors = [lambda ids, scores: check_finite(scores) or scores]
+    processors = [lambda ids, scores: check_finite(scores) or scores]  # which it raises on, or leaves alone
     processors += [_unpadded(penalty, starts) for penalty in _made(PENALTIES, "Processor", asked)]
     processors += asked.pop("logits_processor", [])
     warpers = _made(WARPERS, "Warper", asked)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .blocks import unwrapped
-from .passes import final_states, head, running
+from .passes import final_states, head, reading
 from .steering import steer
 from .tokens import check_prompts, single_token_ids, token_ids
 
@@ -31,7 +31,7 @@ def next_token_logits(model, tokenizer, prompts, *, read=None):
         torch.Size([2, 50257])
     """
     model, ids = unwrapped(model), token_ids(tokenizer, check_prompts(prompts))
-    with running(model):
+    with reading(model):
         final = final_states(model, tokenizer, ids, [[len(row) - 1] for row in ids])
         return head(model, *final, lambda logits, here: (read(logits) if read else logits).cpu())
 
@@ -103,7 +103,7 @@ def continuation_nll(model, tokenizer, prompts, continuations, *, per_token=Fals
         ValueError: not one continuation per prompt.
     """
     model = unwrapped(model)
-    with running(model):
+    with reading(model):
         final, targets, lengths = _along(model, tokenizer, prompts, continuations)
 
         def read(logits, here):
@@ -142,7 +142,7 @@ def continuation_kl(steering, tokenizer, prompts, continuations, *, per_token=Fa
     if not isinstance(steering, steer):
         raise TypeError(f"steering must be a steer(model, vector, alpha), got {steering!r}")
     model = unwrapped(steering.model)
-    with running(model):
+    with reading(model):
         plain, _, lengths = _along(model, tokenizer, prompts, continuations)
         with steering:
             steered, _, _ = _along(model, tokenizer, prompts, continuations)
@@ -163,12 +163,12 @@ def _along(model, tokenizer, prompts, continuations):
     continuations = check_prompts(continuations, "continuation", empty=True) if continuations else []
     if len(prompts) != len(continuations):
         raise ValueError(f"{len(continuations)} continuations for {len(prompts)} prompts: give one each")
-    heads = token_ids(tokenizer, prompts)
-    tails = token_ids(tokenizer, continuations, add_special_tokens=False)
-    columns = [range(len(a) - 1, len(a) + len(b) - 1) for a, b in zip(heads, tails, strict=True)]
-    rows = [a + b for a, b in zip(heads, tails, strict=True)]
-    targets = torch.tensor([token for tail in tails for token in tail], dtype=torch.long)
-    return final_states(model, tokenizer, rows, [list(c) for c in columns]), targets, [*map(len, tails)]
+    given = token_ids(tokenizer, prompts)
+    added = token_ids(tokenizer, continuations, add_special_tokens=False)
+    columns = [range(len(a) - 1, len(a) + len(b) - 1) for a, b in zip(given, added, strict=True)]
+    rows = [a + b for a, b in zip(given, added, strict=True)]
+    targets = torch.tensor([token for row in added for token in row], dtype=torch.long)
+    return final_states(model, tokenizer, rows, [list(c) for c in columns]), targets, [*map(len, added)]
 
 
 def _by_text(values, lengths, per_token):

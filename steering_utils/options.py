@@ -24,8 +24,10 @@ def requested(options, **arguments) -> dict:
         reason = REFUSED.get(name) or REFUSED.get(f"{name}={value}")
         if reason and value is not False:
             raise ValueError(f"{name} is refused: {reason}")
-        if name not in REFUSED and (name in UNSET) != (name in TAKEN):
-            raise ValueError(f"{name} does not go with transformers {transformers.__version__}: leave it out")
+        if name in TAKEN and name not in UNSET:
+            raise ValueError(f"transformers {transformers.__version__} has no option {name}: leave it out")
+        if name in UNSET and name not in TAKEN | REFUSED.keys():  # other names are arguments of `generate`
+            raise ValueError(f"{name} is not in steering_utils/options.toml yet: leave it out")
     sample = asked.pop("do_sample", None)
     beams, copies = asked.get("num_beams", 1), asked.get("num_return_sequences", 1)
     if not 0 <= asked["temperature"] < float("inf"):

@@ -14,10 +14,12 @@ from torch import nn
 
 from .blocks import as_int, check_eval, decoder, decoder_blocks, residual, unwrapped, with_residual
 from .tokens import pad
-from .watch import call, check_finite, current, eager, replaced
+from .watch import call, check_finite, current, eager, overridden
 
-TOKENS = 2_000  # in one pass at most: it bounds memory, and what a larger pass gains it loses in the cache
-POSITIONS = 500  # at which the head runs at a time: each has a logit for the whole vocabulary
+TOKENS_AT_ONCE = (
+    2_000  # in one pass at most: it bounds memory, and what a larger pass gains it loses in the cache
+)
+POSITIONS_AT_ONCE = 500  # at which the head runs at a time: each has a logit for the whole vocabulary
 OWN = {"generating": False, "tokens": None, "real": None, "end": math.inf, "length": 0}  # of a new prompt
 
 
@@ -26,7 +28,7 @@ class _Done(Exception):
 
 
 @contextlib.contextmanager
-def running(model):
+def reading(model):
     """Passes that only read: no gradients, and nothing compiled, which would not run the hooks.
 
     Raises:
@@ -38,12 +40,12 @@ def running(model):
 
 
 def batched(lengths, batch_size=None) -> list[list[int]]:
-    """Rows in batches of at most so many rows and TOKENS tokens, alike in length so that few are padding."""
+    """Rows in batches of at most `batch_size` rows and TOKENS_AT_ONCE tokens, each of similar lengths."""
     if batch_size is not None and as_int(batch_size, "batch_size") < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
     parts = [[]]
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if len(parts[-1]) == batch_size or (len(parts[-1]) + 1) * lengths[row] > TOKENS:
+        if len(parts[-1]) == batch_size or (len(parts[-1]) + 1) * lengths[row] > TOKENS_AT_ONCE:
             parts.append([])
         parts[-1].append(row)
     return [sorted(part) for part in parts if part]  # in the caller's order
@@ -112,16 +114,16 @@ def final_states(model, tokenizer, ids, columns) -> tuple[torch.Tensor, type]:
     for row, tokens in enumerate(ids):
         groups.setdefault(row if lowest is None else tuple(tokens), []).append(row)
     groups = list(groups.values())  # the rows of each different prompt
-    for some in batched([len(ids[rows[0]]) for rows in groups]):
+    for some in batched([len(ids[rows[0]]) for rows in groups]):  # the numbers of some groups
         inputs, shared = pad(tokenizer, [ids[groups[i][0]] for i in some], device=model.device), None
         rows = [row for i in some for row in groups[i]]
-        prompt = [number for number, i in enumerate(some) for _ in groups[i]]  # of each row
+        place = [place for place, i in enumerate(some) for _ in groups[i]]  # each row's prompt in the inputs
         if len(rows) > len(some):
             with call(model, paused=True):
                 shared = _outputs(model, inputs, decoder_blocks(model)[: lowest + 1])
-        n = max(1, TOKENS // inputs["input_ids"].shape[1])
+        n = max(1, TOKENS_AT_ONCE // inputs["input_ids"].shape[1])
         for start in range(0, len(rows), n):
-            now, picked = rows[start : start + n], prompt[start : start + n]
+            now, picked = rows[start : start + n], place[start : start + n]
             batch = {name: values[picked] for name, values in inputs.items()}
             with _resumed(model, shared, picked), call(model, rows=now, total=len(ids), **OWN):
                 (output,) = _outputs(model, batch, [decoder(model)])
@@ -137,7 +139,7 @@ def check_head(model):
 
 
 def head(model, states, kind, read):
-    """`read` of the logits, (n, n_vocabulary) in float32, POSITIONS at a time, put together.
+    """`read` of the logits, (n, n_vocabulary) in float32, POSITIONS_AT_ONCE at a time, put together.
 
     The logits come from the model's own code, so that each family's scaling of them is kept.
 
@@ -147,12 +149,12 @@ def head(model, states, kind, read):
     """
     model, parts = unwrapped(model), []
     check_head(model)
-    for start in range(0, len(states), POSITIONS):
-        here = slice(start, start + POSITIONS)
+    for start in range(0, len(states), POSITIONS_AT_ONCE):
+        here = slice(start, start + POSITIONS_AT_ONCE)
         final = states[None, here]  # (1, n, d_model)
         output = (final,) if kind is tuple else kind(last_hidden_state=final)
         ids = torch.zeros(final.shape[:2], dtype=torch.long, device=model.device)
-        answer = replaced(decoder(model), forward=lambda *args, output=output, **kwargs: output)
+        answer = overridden(decoder(model), forward=lambda *args, output=output, **kwargs: output)
         with call(model, paused=True), answer:
             logits = model(input_ids=ids, use_cache=False).logits[0]
         check_finite(logits)
@@ -188,5 +190,5 @@ def _resumed(model, shared, picked):
     with contextlib.ExitStack() as stack:
         for block, output in zip(decoder_blocks(model), shared or [], strict=False):
             answer = with_residual(output, residual(shared[-1])[picked])  # only the last one's is read
-            stack.enter_context(replaced(block, forward=lambda *args, answer=answer, **kwargs: answer))
+            stack.enter_context(overridden(block, forward=lambda *args, answer=answer, **kwargs: answer))
         yield

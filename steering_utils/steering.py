@@ -57,7 +57,7 @@ class steer(contextlib.ContextDecorator):
         ...     texts = generate(model, tokenizer, ["I am"] * 2, max_new_tokens=3)
     """
 
-    entered = True  # until it is whole: what was refused need not be entered
+    entered = True  # for __del__, until all arguments are checked: what was refused need not be entered
 
     def __init__(self, model, vectors, alpha=1.0, *, operation=add, positions="all"):
         self.model, self.contexts = model, []
@@ -130,7 +130,7 @@ class _Edit:
         else:
             shifts = alpha[..., None] * self.values[:, None]  # (n, n_rows or 1, d_model)
         shifts = [v[:, None].to(h) if by_row else v[0].to(h) for v in shifts]
-        return zip(self.numbers, shifts, active, strict=False)
+        return zip(self.numbers, shifts, active, strict=False)  # one shift goes by the first number
 
     def _mask(self, number, active, h):
         """Where the vector acts in this pass: (n_rows, n_tokens, 1), or True or False for all."""

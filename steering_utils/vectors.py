@@ -115,11 +115,7 @@ class SteeringVector:
         return self._with(other, self._values - u * (u @ self._values), "vector with another projected out")
 
     def check_place(self, model):
-        """Refuse a model that does not have this vector's layer, or whose stream has another width.
-
-        Raises:
-            ValueError: that.
-        """
+        """Refuse with a ValueError a model without this vector's layer, or of another width."""
         check_layer(model, self.layer)
         if (n := len(self._values)) != (wide := width(model)):
             raise ValueError(

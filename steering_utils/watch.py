@@ -76,6 +76,9 @@ class Watch:
         rows: the caller's rows that the pass has, of `total`, where a call goes through its rows in batches;
             `copies`, how often each of the caller's prompts stands in a batch that is generated from.
         layers: those that are steered; `reached`, those that met their hook in the running pass.
+        length: columns at the end of the last pass; `generating`, whether the model's `generate` runs.
+        thread: the one that steers; `owner` and `running`, those of the call and of the pass that run now.
+        paused: whether the passes are the library's own and unsteered, so that nothing is counted or checked.
     """
 
     def __init__(self, model):
@@ -92,7 +95,7 @@ class Watch:
                 stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
                 stack.callback(module.register_forward_hook(after, always_call=True).remove)
             for host in hosts:
-                stack.enter_context(replaced(host, generate=partial(self._generate, host.generate)))
+                stack.enter_context(overridden(host, generate=partial(self._generate, host.generate)))
             self.close = stack.pop_all().close
 
     @contextlib.contextmanager
@@ -160,10 +163,11 @@ class Watch:
         tokens = next(value for value in given if value is not None)
         cache = next((kwargs[name] for name in CACHES if kwargs.get(name) is not None), None)
         self.seen, self.shape = self._columns_seen(cache, kwargs.get("cache_position")), tokens.shape[:2]
+        # decoding without a cache: the same prompt, one token longer than it was in the last pass
         grown = self.tokens is not None and tokens.shape[1] == self.length + 1
         alone = cache is None and self.rows is None and kwargs.get("use_cache") is False
-        starts_over = grown and alone and tokens[:, : self.end].equal(self.tokens)  # but one token longer
-        if self.seen < self.end and not (self.generating or starts_over):
+        continued = grown and alone and tokens[:, : self.end].equal(self.tokens)
+        if self.seen < self.end and not (self.generating or continued):  # it is a new prompt, or more of one
             mask = kwargs.get("attention_mask")
             self.tokens, self.end = tokens, self.seen + tokens.shape[1]
             self.real = torch.ones(len(tokens), self.end) if mask is None or mask.ndim != 2 else mask.cpu()
@@ -196,7 +200,7 @@ def check_finite(logits, real=True):
 
 
 @contextlib.contextmanager
-def replaced(module, **methods):
+def overridden(module, **methods):
     """A module with methods of its own in place of those of its class, put back as they were."""
     before = {name: module.__dict__[name] for name in methods if name in module.__dict__}
     module.__dict__.update(methods)

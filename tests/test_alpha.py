@@ -325,7 +325,7 @@ def test_long_prompts_that_grow_by_one_token_are_prompts_of_their_own(model, tok
                 continuation_nll(model, tokenizer, GROWING, texts),
             )
             with monkeypatch.context() as patch:
-                patch.setattr("steering_utils.passes.TOKENS", 1)  # each is too long to share a pass
+                patch.setattr("steering_utils.passes.TOKENS_AT_ONCE", 1)  # each is too long to share a pass
                 close(next_token_logits(model, tokenizer, GROWING), wanted[0])
                 found = continuation_nll(model, tokenizer, GROWING, texts)
         np.testing.assert_allclose(found, wanted[1], rtol=1e-4)

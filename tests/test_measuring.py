@@ -35,7 +35,7 @@ def test_logit_difference_by_hand(tokenizer):
 
 @pytest.mark.parametrize("tokens", [6, 20, 8_000])
 def test_next_token_logits_are_those_of_one_prompt_at_a_time(model, tokenizer, tokens, monkeypatch):
-    monkeypatch.setattr("steering_utils.passes.TOKENS", tokens)
+    monkeypatch.setattr("steering_utils.passes.TOKENS_AT_ONCE", tokens)
     together = next_token_logits(model, tokenizer, PROMPTS)
     assert (together.dtype, together.device.type) == (torch.float32, "cpu")
     for row, prompt in zip(together, PROMPTS, strict=True):
@@ -44,7 +44,9 @@ def test_next_token_logits_are_those_of_one_prompt_at_a_time(model, tokenizer, t
 
 
 def test_what_is_read_of_the_logits_is_kept_in_their_place(model, tokenizer, monkeypatch):
-    monkeypatch.setattr("steering_utils.passes.POSITIONS", 2)  # so that five rows are read in three goes
+    monkeypatch.setattr(
+        "steering_utils.passes.POSITIONS_AT_ONCE", 2
+    )  # so that five rows are read in three goes
     wanted = next_token_logits(model, tokenizer, PROMPTS)
     read = next_token_logits(model, tokenizer, PROMPTS, read=lambda rows: rows[:, :7].double())
     assert torch.equal(read, wanted[:, :7].double())
@@ -62,7 +64,7 @@ def losses_by_hand(model, tokenizer, prompt, tail):
 
 @pytest.mark.parametrize("at_once", [(8_000, 1_000), (12, 3)])
 def test_continuation_nll_is_a_loop_over_tokens(model, tokenizer, at_once, monkeypatch):
-    for name, value in zip(("TOKENS", "POSITIONS"), at_once, strict=True):
+    for name, value in zip(("TOKENS_AT_ONCE", "POSITIONS_AT_ONCE"), at_once, strict=True):
         monkeypatch.setattr(f"steering_utils.passes.{name}", value)
     means = continuation_nll(model, tokenizer, PROMPTS, TAILS)
     tokens = continuation_nll(model, tokenizer, PROMPTS, TAILS, per_token=True)
@@ -73,7 +75,7 @@ def test_continuation_nll_is_a_loop_over_tokens(model, tokenizer, at_once, monke
 
 
 def test_continuation_kl_is_scipys_entropy_along_the_text(model, tokenizer, monkeypatch):
-    monkeypatch.setattr("steering_utils.passes.POSITIONS", 3)
+    monkeypatch.setattr("steering_utils.passes.POSITIONS_AT_ONCE", 3)
     alphas = [1.0, 2.0, -1.0, 0.0, 3.0]
     steering = steer(model, some_vector(), alphas)
     tokens = continuation_kl(steering, tokenizer, PROMPTS, TAILS, per_token=True)

@@ -26,7 +26,7 @@ NARROW = {  # what leaves less than the whole vocabulary, or another shape of it
 
 
 def test_every_field_has_a_place():
-    assert not FIELDS - TAKEN - REFUSED.keys(), "say in options.py what becomes of these"
+    assert not FIELDS - TAKEN - REFUSED.keys(), "say in options.toml what becomes of these"
     assert not TAKEN & REFUSED.keys()
 
 
@@ -41,7 +41,7 @@ def test_what_this_version_lacks_is_said(tokenizer, name):
     if name in FIELDS:
         assert generate(tiny_model("gpt2"), tokenizer, PROMPTS, max_new_tokens=2, **{name: 0.3})
     else:
-        with pytest.raises(ValueError, match=f"{name} does not go with transformers .*: leave it out"):
+        with pytest.raises(ValueError, match=f"transformers .* has no option {name}: leave it out"):
             generate(tiny_model("gpt2"), tokenizer, PROMPTS, **{name: 0.3})
 
 
