@@ -65,7 +65,8 @@ def save_baked(model, folder):
     A checkpoint can keep a bias only where the model's config has a place for it. GPT-2, GPT-Neo, GPT-NeoX,
     OPT, Bloom and Phi have one. Llama and Falcon have theirs switched on, with zeros where nothing was
     added. Mistral and Qwen2 without a sliding window are written as the Llama model that they are equal to.
-    Which way is right is found by trial, and the logits must agree before anything is written.
+    Which way is right is found by trial, and the logits must agree before anything is written. The tokenizer
+    is not: save it there too, with `tokenizer.save_pretrained(folder)`.
 
     Raises:
         ValueError: nothing is baked into this model, it is in training mode, or no config has a place for the

@@ -17,9 +17,12 @@ def save(vector, path):
 
     Raises:
         TypeError: not a SteeringVector.
+        FileNotFoundError: no such folder.
     """
     if not isinstance(vector, SteeringVector):
         raise TypeError(f"expected a SteeringVector, got {type(vector).__name__}")
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"no folder {str(Path(path).parent)!r}: make it first")
     about = json.dumps({name: getattr(vector, name) for name in FIELDS[1:]})
     metadata = {"format": FORMAT, "about": about, "sha256": _checksum(vector.values, about)}
     save_file({"values": vector.values}, path, metadata)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 import transformers
 
-from .blocks import as_int, unwrapped
+from .blocks import as_int, check_eval, unwrapped
 from .options import PENALTIES, WARPERS, neutral, requested
 from .passes import check_fits, check_head
 from .tokens import check_prompts, pad, pad_id, token_ids
@@ -30,7 +30,8 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
         top_p: sample from the smallest set of tokens that has this probability.
         seed: an int (row i then uses seed + i), or one int per row.
         options: those of transformers' `generate`; what cannot hold here is refused by name.
-            `num_return_sequences=n` gives n rows for each prompt, one after the other.
+            `num_return_sequences=n` gives n rows for each prompt, one after the other. A text that a stop
+            string ended keeps it.
 
     Returns:
         A list of Continuation, one per row: the text without the prompt, a str that has its tokens in `ids`.
@@ -40,7 +41,7 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
     Raises:
         TypeError: a prompt is neither text nor token ids, a seed not an int.
         ValueError: no prompts, an empty one, one too long, a temperature below 0, a number of seeds that does
-            not fit, an option that is refused, or options that do not go together.
+            not fit, an option that is refused, options that do not go together, or a model in training mode.
         FloatingPointError: the model's logits are not finite.
 
     Source:
@@ -54,6 +55,7 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
     """
     model = unwrapped(model)
     check_head(model)
+    check_eval(model)
     asked = requested(options, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p)
     sampling = asked["temperature"] > 0
     copies = asked.pop("num_return_sequences", 1) if sampling else 1

@@ -51,8 +51,10 @@ def logit_difference(logits, tokenizer, positive_words, negative_words):
 
     Raises:
         TypeError: a word is not a string.
-        ValueError: no words, one that is more than one token, or one that is there twice.
+        ValueError: logits of another shape, no words, one that is more than one token or there twice.
     """
+    if logits.ndim != 2:
+        raise ValueError(f"logits must be (n_prompts, n_vocabulary), got {tuple(logits.shape)}")
     groups = [check_prompts(words, "word", ids=False) for words in (positive_words, negative_words)]
     counts = Counter(word for words in groups for word in words)
     if twice := [word for word, n in counts.items() if n > 1]:
@@ -91,7 +93,7 @@ def continuation_nll(model, tokenizer, prompts, continuations, *, per_token=Fals
 
     Call it with no steering on, for text that was written under steering: it then measures what the
     steering cost in fluency. What `generate` wrote is scored by the tokens that it wrote; other text is
-    tokenized apart from its prompt.
+    tokenized apart from its prompt, and so begins with its own space where there is one.
 
     Args:
         per_token: give the values of each token, not their mean.
@@ -128,7 +130,7 @@ def continuation_kl(steering, tokenizer, prompts, continuations, *, per_token=Fa
         As `continuation_nll` does.
 
     Raises:
-        TypeError: not a `steer(...)`.
+        TypeError: not a `steer(...)`, or one that is entered.
         ValueError: not one continuation per prompt.
 
     Source:
@@ -139,8 +141,9 @@ def continuation_kl(steering, tokenizer, prompts, continuations, *, per_token=Fa
         >>> continuation_kl(steering, tokenizer, ["I am"], [" here"]).shape
         (1,)
     """
-    if not isinstance(steering, steer):
-        raise TypeError(f"steering must be a steer(model, vector, alpha), got {steering!r}")
+    if not isinstance(steering, steer) or steering.contexts:
+        got = steering if isinstance(steering, steer) else type(steering).__name__
+        raise TypeError(f"steering must be a steer(model, vector, alpha) that is not entered, got {got}")
     model = unwrapped(steering.model)
     with reading(model):
         plain, _, lengths = _along(model, tokenizer, prompts, continuations)

@@ -8,7 +8,7 @@ import torch
 
 from .blocks import decoder_blocks, residual, unwrapped, with_residual
 from .identity import identity, same_model
-from .operations import add
+from .operations import add, set_projection
 from .positions import check_positions, columns_of
 from .vectors import SteeringVector
 from .watch import watching
@@ -26,7 +26,7 @@ class steer(contextlib.ContextDecorator):
         alpha: how much. One number for all; or one per row of the batch, (n_rows,); or one per vector and
             row, (n_vectors, n_rows), or (n_vectors, 1) for all rows. A sweep over strengths, directions or
             layers is one call on the prompts repeated. Rows that generation makes of one prompt (beams,
-            several samples) get their prompt's. Rows at 0 are left alone.
+            several samples) get their prompt's. Rows at 0 are left alone, whatever the operation.
         operation: what is done: `add`, `ablate`, `set_projection(value)`, `add_and_keep_norm`, or a function
             of one's own of (h, alpha * v) that gives the new h; see `steering_utils.operations`. Several
             vectors at one layer are added as one shift; other operations follow each other in their order.
@@ -39,9 +39,9 @@ class steer(contextlib.ContextDecorator):
     Raises:
         TypeError: not a SteeringVector, alpha not a number, or the operation not a function.
         ValueError: no vectors, alpha not finite or too large for the model's dtype, a layer that does not
-            exist, a vector of another width or of another model, or unknown `positions`: all at once, before
-            the model is touched. During the block: alphas or a mask that do not fit the batch, or an
-            operation that returns another shape.
+            exist, a vector of another width or of another model (if both are named), or unknown `positions`:
+            all at once, before the model is touched. During the block: alphas or a mask that do not fit the
+            batch, or an operation that returns another shape.
         FloatingPointError: during the block, a logit that is not finite, as where half precision overflows.
         RuntimeError: during the block, a pass that ran without the hooks, or two threads at once.
 
@@ -67,8 +67,9 @@ class steer(contextlib.ContextDecorator):
         for vector in self.vectors:
             check_vector(model, vector)
         self.alpha, self.by_row = check_alpha(alpha, self.vectors, unwrapped(model).dtype)
-        if not callable(operation):
-            raise TypeError(f"operation must be a function of (h, v) such as add, got {operation!r}")
+        if not callable(operation) or operation is set_projection:
+            some = "add or set_projection(0.0)"
+            raise TypeError(f"operation must be a function of (h, v) such as {some}, got {operation!r}")
         self.operation, self.positions = operation, check_positions(positions)
         self.entered = False
 

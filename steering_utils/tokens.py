@@ -64,7 +64,8 @@ def check_prompts(prompts, name="prompt", *, ids=True, empty=False) -> list:
     """
     prompts = prompts.tolist() if hasattr(prompts, "tolist") else prompts  # of PyTorch or NumPy
     if isinstance(prompts, Mapping | bytes) or not isinstance(prompts, Iterable):
-        raise TypeError(f"{name}s must be strings{' or token ids' * ids}, got {prompts!r}")
+        remedy = ": give its 'input_ids'" if isinstance(prompts, Mapping) and "input_ids" in prompts else ""
+        raise TypeError(f"{name}s must be strings{' or token ids' * ids}, got {prompts!r}{remedy}")
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     prompts = [prompt.tolist() if hasattr(prompt, "tolist") else prompt for prompt in prompts]
     if ids and prompts and all(isinstance(prompt, int) for prompt in prompts):
@@ -133,5 +134,5 @@ def single_token_ids(tokenizer, words) -> list[int]:
             both.reverse()
         ids.append(both[0])
     if split := [word for word, tokens in zip(words, ids, strict=True) if len(tokens) != 1]:
-        raise ValueError(f"not a single token for this tokenizer: {', '.join(split)}; choose other words")
+        raise ValueError(f"not a single token after a space: {', '.join(split)}; choose words that are")
     return [token for (token,) in ids]

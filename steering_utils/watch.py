@@ -117,7 +117,8 @@ class Watch:
         """
         n = self.total or len(self.tokens) // self.copies
         if len(values) != n:
-            raise ValueError(f"{name} has {len(values)} rows, the batch {n}: give one for each prompt")
+            remedy = "give one for each prompt" + ", or [[a], [b]] for one per vector" * (name == "alpha")
+            raise ValueError(f"{name} has {len(values)} rows, the batch {n}: {remedy}")
         return values.repeat_interleave(self.shape[0] // n, dim=0) if self.rows is None else values[self.rows]
 
     def _generate(self, original, *args, **kwargs):

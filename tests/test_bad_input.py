@@ -19,6 +19,7 @@ from steering_utils import (
     logit_difference,
     mean_difference,
     next_token_logits,
+    operations,
     residual_norms,
     single_token_ids,
     steer,
@@ -156,6 +157,9 @@ VALUE_ERRORS = {  # message: calls of (model, tokenizer) that give it
     "is zero: it has no direction": [
         lambda m, t: some_vector().project_out(some_vector(norm=0.0)),
     ],
+    r"logits must be \(n_prompts, n_vocabulary\), got \(5,\)": [
+        lambda m, t: logit_difference(torch.ones(5), t, ["good"], ["bad"])
+    ],
     r"got shapes \(3,\) and \(4,\): both must be \(d_model,\)": [lambda m, t: cosine(ONES[:3], ONES[:4])],
     r"got shapes \(1,\) and \(4,\): both must be": [lambda m, t: cosine(ONES[:1], ONES[:4])],
     r"got shapes \(2, 2\) and \(2, 2\): both must be": [lambda m, t: cosine(torch.eye(2), torch.eye(2))],
@@ -196,7 +200,7 @@ VALUE_ERRORS = {  # message: calls of (model, tokenizer) that give it
     # words and numbers
     "no words: give at least one string": [lambda m, t: logit_difference(LOGITS, t, [], ["bad"])],
     "word 1 is empty": [lambda m, t: single_token_ids(t, ["good", ""])],
-    "not a single token for this tokenizer: flabbergasting, so-so; choose other words": [
+    "not a single token after a space: flabbergasting, so-so; choose words that are": [
         lambda m, t: single_token_ids(t, ["good", "flabbergasting", "so-so"]),
         lambda m, t: logit_difference(LOGITS, t, ["good"], ["flabbergasting", "so-so"]),
     ],
@@ -261,7 +265,11 @@ TYPE_ERRORS = {
         lambda m, t: SteeringVector([1.0, 2.0], 1),
         lambda m, t: SteeringVector(ONES.long(), 1),
     ],
-    "operation must be a function of .h, v. such as add, got 'ablate'": [steered(operation="ablate")],
+    r"got \{'input_ids': .*: give its 'input_ids'": [lambda m, t: capture(m, t, t("No"))],
+    "a function of .h, v. such as add or set_projection.0.0., got ('ablate'|<function set_pro)": [
+        steered(operation="ablate"),
+        steered(operation=operations.set_projection),
+    ],
     "expected a SteeringVector, got (Tensor|int|float)$": [
         lambda m, t: some_vector() + ONES,
         lambda m, t: some_vector() - 1,

@@ -21,6 +21,11 @@ def vector(tokenizer):
     return mean_difference(positive, negative, layer=2)
 
 
+def test_a_folder_that_is_not_there_is_named(vector, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder '.*there': make it first"):
+        exchange.save(vector, tmp_path / "there" / "v.safetensors")
+
+
 @pytest.mark.parametrize("change", [lambda v: v, lambda v: -v, lambda v: random_directions(v, 1)[0]])
 def test_a_file_gives_everything_back(vector, tmp_path, change):
     saved = change(vector)

@@ -53,6 +53,11 @@ def test_the_seed_decides(model, tokenizer):
     assert len(set(generate(model, tokenizer, PROMPTS[:1] * 3, seed=[9] * 3, max_new_tokens=8))) == 1
 
 
+def test_dropout_is_refused(tokenizer):
+    with pytest.raises(ValueError, match=r"in training mode, where dropout adds noise: call model.eval\(\)"):
+        generate(tiny_model("gpt2").train(), tokenizer, "I am")
+
+
 @pytest.mark.parametrize("seed", [0, -3, 2**40, 2**70])
 def test_any_int_is_a_seed(tokenizer, seed):
     assert generate(tiny_model("gpt2"), tokenizer, PROMPTS[:2], seed=seed, max_new_tokens=2)

@@ -91,8 +91,13 @@ def test_continuation_kl_is_scipys_entropy_along_the_text(model, tokenizer, monk
 
 
 def test_kl_takes_a_steer_that_is_not_entered(model, tokenizer):
-    with pytest.raises(TypeError, match=r"steering must be a steer\(model, vector, alpha\), got"):
+    with pytest.raises(
+        TypeError, match=r"steering must be a steer\(model, vector, alpha\) that is not entered, got"
+    ):
         continuation_kl(model, tokenizer, PROMPTS, TAILS)
+    entered = steer(model, some_vector())
+    with entered, pytest.raises(TypeError, match="that is not entered, got <steer at layers"):
+        continuation_kl(entered, tokenizer, PROMPTS, TAILS)
 
 
 def test_measures_see_the_steering_that_is_on(model, tokenizer):
