@@ -113,10 +113,14 @@ def taking_part(what):
     return [who for who, contestant in CONTESTANTS.items() if getattr(contestant, what, None)]
 
 
-def logits_agree(wanted, found):
-    """Whether two sets of logits are alike, and how nearly."""
+def logits_agree(wanted, found, unsteered=None):
+    """Whether two sets of logits are alike, and not those without steering, and how nearly."""
     apart = float((wanted - found).abs().max())
-    return apart < 1e-3, "the same logits" if apart == 0 else f"largest difference of a logit {apart:.0e}"
+    moved = unsteered is None or float((wanted - unsteered).abs().max()) > 0.1
+    return (
+        moved and apart < 1e-3,
+        "the same logits" if apart == 0 else f"largest difference of a logit {apart:.0e}",
+    )
 
 
 def matrix_products(model, shapes):
@@ -274,7 +278,8 @@ def sweep(results, contestant, plan):
         return torch.cat(found)
 
     jobs = {layer: partial(together, layer) for layer in SWEPT}
-    agreement = {layer: logits_agree(one_by_one(layer), together(layer)) for layer in SWEPT}
+    plain = next_token_logits(model, tokenizer, ids * n)
+    agreement = {layer: logits_agree(one_by_one(layer), together(layer), plain) for layer in SWEPT}
     ratios = interleave(jobs, partial(one_by_one, SWEPT[1]), plan["rounds"]["sweep"])
     for layer in SWEPT:
         results.checks["sweep", OURS] = agreement[layer]
@@ -299,7 +304,7 @@ def table_of_alphas(results, contestant, plan):
             return inside()
 
     read, nothing = partial(next_token_logits, model, tokenizer, ids), dict
-    results.checks["alpha table", OURS] = logits_agree(nested(read), together(read))
+    results.checks["alpha table", OURS] = logits_agree(nested(read), together(read), read())
     for what, inside, limit in (("", read, MARGIN), (", entering and leaving alone", nothing, ENTERING)):
         jobs = {OURS: partial(together, inside)}
         ratios = interleave(jobs, partial(nested, inside), plan["rounds"]["alpha table"])

@@ -74,8 +74,8 @@ class Results:
     def add(self, section, case, who, values, target=None, *, least=False, once=False, unit="", note=""):
         """A row with the median of `values` and the interval that decides.
 
-        A target holds if all of the interval reaches it, and not if there is an error; with fewer than six
-        values nothing is decided.
+        A target holds if all of the interval reaches it, and not if there is an error or another result; with
+        fewer than six values nothing is decided.
 
         Args:
             values: ratios, one a round; or None if there are none.
@@ -85,9 +85,10 @@ class Results:
         median = statistics.median(values) if values else None
         low, high = (median, median) if once or not values else median_interval(values)
         error, held = self.errors.get((section, who)), None
-        if target is not None and (error or low is not None):
-            held = not error and (low >= target if least else high <= target)
         same, how = self.checks.get((section, who)) or (None, "")
+        if target is not None and (error or low is not None):
+            right = not error and same is not False
+            held = right and (low >= target if least else high <= target)
         note = "; ".join(filter(None, [self.notes.get((section, who)), note, how]))
         self.rows.append(
             {"section": section, "case": case, "who": who, "median": median, "low": low, "high": high}

@@ -171,7 +171,8 @@ def _along(model, tokenizer, prompts, continuations):
     columns = [range(len(a) - 1, len(a) + len(b) - 1) for a, b in zip(given, added, strict=True)]
     rows = [a + b for a, b in zip(given, added, strict=True)]
     targets = torch.tensor([token for row in added for token in row], dtype=torch.long)
-    return final_states(model, tokenizer, rows, [list(c) for c in columns]), targets, [*map(len, added)]
+    final = final_states(model, tokenizer, rows, [*map(list, columns)], [*map(len, given)])
+    return final, targets, [*map(len, added)]
 
 
 def _by_text(values, lengths, per_token):

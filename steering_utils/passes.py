@@ -20,7 +20,8 @@ TOKENS_AT_ONCE = (
     2_000  # in one pass at most: it bounds memory, and what a larger pass gains it loses in the cache
 )
 POSITIONS_AT_ONCE = 500  # at which the head runs at a time: each has a logit for the whole vocabulary
-OWN = {"generating": False, "tokens": None, "real": None, "end": math.inf, "length": 0}  # of a new prompt
+# of a prompt of its own
+OWN = {"generating": False, "tokens": None, "real": None, "end": math.inf, "ends": math.inf, "length": 0}
 
 
 class _Done(Exception):
@@ -97,12 +98,13 @@ def block_outputs(model, tokenizer, ids, layers, keep, *, rows, total) -> torch.
     return torch.stack([h.to(kept[0].device) for h in kept], dim=-2)  # blocks may lie on several devices
 
 
-def final_states(model, tokenizer, ids, columns) -> tuple[torch.Tensor, type]:
+def final_states(model, tokenizer, ids, columns, given=None) -> tuple[torch.Tensor, type]:
     """The states after the decoder's last layer, at the columns of each row that are asked for.
 
     Args:
         ids: the token ids of each row.
         columns: for each row, which of its tokens to read.
+        given: for each row, how many of its tokens are the prompt; left out, all.
 
     Returns:
         (n, d_model), row by row, and within a row in the order of its columns; and the type in which the
@@ -125,7 +127,8 @@ def final_states(model, tokenizer, ids, columns) -> tuple[torch.Tensor, type]:
         for start in range(0, len(rows), n):
             now, picked = rows[start : start + n], place[start : start + n]
             batch = {name: values[picked] for name, values in inputs.items()}
-            with _resumed(model, shared, picked), call(model, rows=now, total=len(ids), **OWN):
+            state = OWN | {"rows": now, "total": len(ids), "given": given and [given[row] for row in now]}
+            with _resumed(model, shared, picked), call(model, **state):
                 (output,) = _outputs(model, batch, [decoder(model)])
             for number, row in enumerate(now):
                 kept[row] = output[0][number, columns[row]]

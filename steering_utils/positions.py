@@ -10,6 +10,11 @@
 | "after_first" | everywhere but at the first token, whose state is an outlier in many models |
 | "front" | at the front of the prompt, vector i at token i: activation addition as published |
 
+The prompt is what `generate` was given (ours or the model's own), and in `continuation_nll` and
+`continuation_kl` the prompts. In a loop of one's own it is the first pass, and what follows it with its cache
+is generated; without a cache, each pass must be the last one and a single token, with `use_cache=False`.
+Enter `steer` once, around the whole loop: what was before is not known.
+
 Beside the words, a mask: a boolean tensor (n_prompts, n_columns) over the columns of the batch as the model
 gets it, padding included; columns after its end are left alone.
 
@@ -46,7 +51,7 @@ def columns_of(word, columns, real, end, n_front=1):
     Args:
         columns: their numbers, (n_columns,), counted from the first one of the padded prompt.
         real: the prompt's attention mask, (n_prompts, end).
-        end: the column after the prompt's last.
+        end: the column after the prompt's last; or one for each prompt, (n_prompts, 1).
         n_front: the number of vectors at the front.
 
     Returns:

@@ -140,7 +140,7 @@ class _Edit:
         if self.word == "all":
             acts = active
         elif self.word:
-            acts = columns_of(self.word, columns, watch.real, watch.end, len(self.steering.vectors))
+            acts = columns_of(self.word, columns, watch.real, watch.ends, len(self.steering.vectors))
             acts = acts[number] if self.word == "front" else acts
             acts = acts.repeat_interleave(watch.shape[0] // len(acts), dim=0) & active
         else:

@@ -73,6 +73,8 @@ class Watch:
     Attributes:
         seen: columns before those of the running pass; `shape`, the pass's (n_rows, n_columns).
         tokens: the prompt, (n_prompts, end, …); `real`, its mask, 1 for real tokens; `end`, where it ends.
+        given: of how many tokens each row's prompt is, where a known text follows it; `ends`, where each
+            prompt ends then, (n_rows, 1), and else `end`.
         rows: the caller's rows that the pass has, of `total`, where a call goes through its rows in batches;
             `copies`, how often each of the caller's prompts stands in a batch that is generated from.
         layers: those that are steered; `reached`, those that met their hook in the running pass.
@@ -83,8 +85,8 @@ class Watch:
 
     def __init__(self, model):
         self.thread, self.layers, self.reached = threading.get_ident(), [], set()
-        self.seen, self.length, self.end, self.shape = 0, 0, math.inf, (0, 0)
-        self.tokens = self.real = self.rows = self.total = self.owner = self.running = None
+        self.seen, self.length, self.end, self.ends, self.shape = 0, 0, math.inf, math.inf, (0, 0)
+        self.tokens = self.real = self.rows = self.total = self.given = self.owner = self.running = None
         self.paused, self.generating, self.copies = False, False, 1
         hosts = [m for m in unwrapped(model).modules() if isinstance(m, transformers.GenerationMixin)][:1]
         hooks = [(m, self._before_model, self._after_model) for m in {unwrapped(model), *hosts}]
@@ -130,8 +132,8 @@ class Watch:
         if tokens is None:
             raise ValueError("generate() has no prompt: give one, so that positions mean something")
         mask = kwargs.get("attention_mask")
-        real = torch.ones(tokens.shape[:2]) if mask is None else mask.cpu()
-        with self.call(generating=True, tokens=tokens, real=real, end=tokens.shape[1], length=0):
+        real, end = None if mask is None else mask.cpu(), tokens.shape[1]
+        with self.call(generating=True, tokens=tokens, real=real, end=end, ends=end, length=0):
             return original(*args, **kwargs)
 
     def _check_thread(self):
@@ -169,9 +171,15 @@ class Watch:
         alone = cache is None and self.rows is None and kwargs.get("use_cache") is False
         continued = grown and alone and tokens[:, : self.end].equal(self.tokens)
         if self.seen < self.end and not (self.generating or continued):  # it is a new prompt, or more of one
+            self.tokens, self.real, self.end = tokens, None, self.seen + tokens.shape[1]
+            self.ends = self.end
+        if self.real is None:  # as the pass has it: `generate` makes a mask by itself where none is given
             mask = kwargs.get("attention_mask")
-            self.tokens, self.end = tokens, self.seen + tokens.shape[1]
-            self.real = torch.ones(len(tokens), self.end) if mask is None or mask.ndim != 2 else mask.cpu()
+            told = mask is not None and mask.ndim == 2 and mask.shape[1] >= self.end
+            self.real = mask[:, : self.end].cpu() if told else torch.ones(len(tokens), self.end)
+            if self.given is not None:  # the rest of each row is text that was generated
+                self.ends = torch.tensor(self.given)[:, None]
+                self.real = self.real * (torch.arange(self.end) < self.ends)
         self.length = self.seen + tokens.shape[1]
 
     def _after(self, module, args, output):

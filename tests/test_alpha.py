@@ -434,3 +434,17 @@ def test_an_alpha_that_is_changed_afterwards_changes_nothing(tokenizer):
     alpha.zero_()
     with steering:
         assert changed(logits(model, IDS), logits(tiny_model("gpt2"), IDS))
+
+
+def test_a_mask_that_generate_makes_by_itself_counts(tokenizer):
+    model = tiny_model("gpt2")
+    inputs = encode(tokenizer, ["No", "The weather in the hills is"], padding_side="left")
+    padded = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, 0)
+    options = {"max_new_tokens": 3, "do_sample": False, "eos_token_id": None, "output_logits": True}
+    options |= {"pad_token_id": 0, "return_dict_in_generate": True}
+    for positions in ("after_first", "front", "last"):
+        with steer(model, some_vector(), 4.0, positions=positions):
+            told = model.generate(padded, attention_mask=inputs["attention_mask"], **options)
+            left_out = model.generate(padded, **options)
+        for a, b in zip(told.logits, left_out.logits, strict=True):
+            torch.testing.assert_close(a, b)

@@ -60,6 +60,14 @@ def rows():
     return results.rows
 
 
+def test_another_result_reaches_no_target():
+    results = timing.Results({})
+    for same in (True, False):
+        results.check("sweep", ["steering_utils"], lambda who, same=same: (same, ""))
+        results.add("sweep", "20 directions", "steering_utils", [0.1] * 6, 0.5)
+    assert [row["held"] for row in results.rows] == [True, False]
+
+
 def test_a_target_holds_if_all_of_the_interval_reaches_it():
     held = [row["held"] for row in rows()]
     assert held == [True, None, None, None, False, False, True, False, None, False, True, False]

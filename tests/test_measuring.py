@@ -90,6 +90,41 @@ def test_continuation_kl_is_scipys_entropy_along_the_text(model, tokenizer, monk
     assert hooks_on(model) == 0
 
 
+@pytest.mark.parametrize("word", ["prompt", "new", "last", "from_last", "after_first"])
+def test_the_words_for_positions_know_where_a_continuation_begins(model, tokenizer, word):
+    """As in generation: what is steered is what would be if the model had written the continuation."""
+    block = decoder_blocks(model)[1]
+    acts = {
+        "prompt": lambda i, n: i < n,
+        "new": lambda i, n: i >= n,
+        "last": lambda i, n: i == n - 1,
+        "from_last": lambda i, n: i >= n - 1,
+        "after_first": lambda i, n: i > 0,
+    }[word]
+    found = continuation_kl(
+        steer(model, some_vector(), 2.0, positions=word), tokenizer, PROMPTS, TAILS, per_token=True
+    )
+    for each, prompt, tail in zip(found, PROMPTS, TAILS, strict=True):
+        added = tokenizer(tail, add_special_tokens=False)["input_ids"]
+        ids = tokenizer(prompt)["input_ids"]
+        n, row = len(ids), torch.tensor([ids + added])
+        where = torch.tensor([acts(i, n) for i in range(row.shape[1])])[:, None]
+
+        def add(module, args, output, where=where):
+            h = output[0] if isinstance(output, tuple | list) else output
+            h += 2.0 * some_vector().values * where
+
+        with torch.no_grad():
+            p0 = model(row).logits[0].log_softmax(-1)
+            hook = block.register_forward_hook(add)
+            p = model(row).logits[0].log_softmax(-1)
+            hook.remove()
+        wanted = (p.exp() * (p - p0)).sum(-1)[n - 1 : -1]
+        np.testing.assert_allclose(each, wanted, rtol=2e-3, atol=1e-4)
+        if len(added) > 1:
+            assert wanted.abs().max() > 1e-2
+
+
 def test_kl_takes_a_steer_that_is_not_entered(model, tokenizer):
     with pytest.raises(
         TypeError, match=r"steering must be a steer\(model, vector, alpha\) that is not entered, got"
