@@ -80,7 +80,9 @@ def generate(model, tokenizer, prompts, *, max_new_tokens=30, temperature=1.0, t
     processors += asked.pop("logits_processor", [])
     warpers = _made(WARPERS, "Warper", asked)
     processors += [*warpers, GumbelNoise(seeds, start=n_tokens)] if sampling else []
-    fixed = {"do_sample": False, "pad_token_id": pad_id(tokenizer), "tokenizer": tokenizer}
+    fixed = {"do_sample": False, "pad_token_id": pad_id(tokenizer)}
+    if asked.keys() & {"stop_strings", "assistant_tokenizer"}:
+        fixed["tokenizer"] = tokenizer
     asked = neutral(model) | fixed | asked | {"logits_processor": processors}
     with call(model, copies=copies):
         output = model.generate(**inputs, **asked)
