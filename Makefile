@@ -93,7 +93,7 @@ gpu: $(READY)  ## fail unless torch finds a GPU
 links: book  ## every link of the built site; LYCHEE=--offline keeps to those inside it
 	$(BIN)/lychee --no-progress --include-fragments --max-retries 3 --exclude-path webpack-macros $(LYCHEE) "_build/html/**/*.html"
 
-bench: .venv-bench/.ready  ## compare with other libraries, for book/benchmarks: a third of an hour on an idle machine
+bench: .venv-bench/.ready  ## compare with other libraries, for book/benchmarks: half an hour on an idle machine
 	.venv-bench/bin/python benchmarks/bench.py
 
 .venv-bench/.ready: requirements.txt benchmarks/requirements.txt

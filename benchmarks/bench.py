@@ -24,7 +24,7 @@ from timing import Results
 
 from steering_utils import SteeringVector
 
-FULL = {  # in all about a third of an hour
+FULL = {  # in all about half an hour
     "pairs": 64,
     "tokens": 32,
     "batches": (1, 16),
