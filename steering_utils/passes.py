@@ -16,11 +16,9 @@ from .blocks import as_int, check_eval, decoder, decoder_blocks, residual, unwra
 from .tokens import pad
 from .watch import call, check_finite, current, eager, overridden
 
-TOKENS_AT_ONCE = (
-    2_000  # in one pass at most: it bounds memory, and what a larger pass gains it loses in the cache
-)
+TOKENS_AT_ONCE = 2_000  # in one pass at most: it bounds memory, and more would leave a processor's cache
 POSITIONS_AT_ONCE = 500  # at which the head runs at a time: each has a logit for the whole vocabulary
-# of a prompt of its own
+# the state of a call whose pass is a new prompt, whatever was running before
 OWN = {"generating": False, "tokens": None, "real": None, "end": math.inf, "ends": math.inf, "length": 0}
 
 
