@@ -26,14 +26,14 @@ from steering_utils import SteeringVector
 
 FULL = {  # in all about half an hour
     "pairs": 64,
-    "tokens": 32,
+    "tokens": 16,
     "batches": (1, 16),
     "prompts": 24,
     "directions": 20,
     "captured": (1_000, 5_000),
     "texts": (32, 900),
-    "rounds": {"extraction": 9, "generation": 17, "alphas": 6, "next token": 20, "sweep": 6}
-    | {"alpha table": 20, "import": 9, "top-p": 9, "peers": 6},
+    "rounds": {"extraction": 21, "generation": 31, "alphas": 9, "next token": 31, "sweep": 12}
+    | {"alpha table": 31, "import": 21, "top-p": 15, "peers": 6},
     "shape": {},
 }
 QUICK = {

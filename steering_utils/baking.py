@@ -117,9 +117,8 @@ def _find_output(model, block):
     twin = copy.deepcopy(block).float()
     args, kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, _float, calls[0])
     before = residual(twin(*args, **kwargs))
-    shift = before.std() * torch.randn(before.shape[-1], generator=torch.Generator().manual_seed(0)).to(
-        before
-    )
+    draw = torch.randn(before.shape[-1], generator=torch.Generator().manual_seed(0))
+    shift = before.std() * draw.to(before)
     found = []
     for path, module in list(twin.named_modules())[1:]:
         weight = module._parameters.get("weight")  # its own: an adapter only hands on that of what it wraps
@@ -151,9 +150,7 @@ def _configs(config):
         settings = {name: value for name, value in settings.items() if name in known}
         families.append(AutoConfig.for_model("llama", **settings))
     for family in families:
-        switches = [
-            name for name, value in family.to_dict().items() if name.endswith("bias") and value is False
-        ]
+        switches = [k for k, v in family.to_dict().items() if k.endswith("bias") and v is False]
         for chosen in [*([name] for name in switches), switches]:
             yield type(family)(**family.to_dict() | dict.fromkeys(chosen, True))
 
@@ -168,7 +165,5 @@ def _rebuild(model, config):
         return None
     plain.load_state_dict(state | {name: torch.zeros_like(places[name]) for name in added})
     plain.generation_config = model.generation_config
-    same = torch.allclose(
-        *(m(PROBE.to(m.device)).logits.float() for m in (plain, model)), rtol=1e-3, atol=1e-3
-    )
-    return plain if same else None
+    old, new = (m(PROBE.to(m.device)).logits.float() for m in (model, plain))
+    return plain if torch.allclose(old, new, rtol=1e-3, atol=1e-3) else None

@@ -118,9 +118,7 @@ class SteeringVector:
         """Refuse with a ValueError a model without this vector's layer, or of another width."""
         check_layer(model, self.layer)
         if (n := len(self._values)) != (wide := width(model)):
-            raise ValueError(
-                f"the vector is {n} wide, the model's stream {wide}: extract one from this model"
-            )
+            raise ValueError(f"the vector is {n} wide, the stream {wide}: extract one from this model")
 
     def carried_to(self, model) -> "SteeringVector":
         """The same vector for another model, such as a fine-tune of its own: what `steer` would refuse.

@@ -82,7 +82,7 @@ def test_a_bias_is_not_rounded_on_the_way():
     "vector, alpha, error, message",
     [
         (some_vector(4), 1.0, ValueError, "layer 4 does not exist: this model's layers are 0 to 3"),
-        (some_vector(width=31), 1.0, ValueError, "the vector is 31 wide, the model's stream 32"),
+        (some_vector(width=31), 1.0, ValueError, "the vector is 31 wide, the stream 32"),
         (
             SteeringVector(torch.ones(32), 1, model="x"),
             1.0,

@@ -152,7 +152,7 @@ def test_a_fine_tune_of_the_same_shape_takes_what_is_carried_over(named):
 
 def test_another_width_or_depth_takes_nothing(named):
     tuned = named("someone/tuned")
-    with pytest.raises(ValueError, match=r"the vector is .* wide, the model's stream 32"):
+    with pytest.raises(ValueError, match=r"the vector is .* wide, the stream 32"):
         some_vector(width=31).carried_to(tuned)
     with pytest.raises(ValueError, match="layer 4 does not exist: this model's layers are 0 to 3"):
         some_vector(layer=4).carried_to(tuned)
