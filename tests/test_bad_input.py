@@ -121,9 +121,7 @@ VALUE_ERRORS = {  # message: calls of (model, tokenizer) that give it
     ],
     r"must have shape \(d_model,\), got \(2, 32\)": [lambda m, t: SteeringVector(torch.ones(2, 32), 1)],
     r"must have shape \(d_model,\), got \(0,\)": [lambda m, t: SteeringVector(torch.ones(0), 1)],
-    "the vector is 31 wide, the stream 32: extract one from this model": [
-        steered(some_vector(width=31))
-    ],
+    "the vector is 31 wide, the stream 32: extract one from this model": [steered(some_vector(width=31))],
     "vector is from 'b/other', the model is 'a/model': extract one from this model": [
         steered(SteeringVector(ONES, 1, model="b/other"))
     ],
