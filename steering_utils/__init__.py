@@ -12,7 +12,7 @@ from .blocks import decoder_blocks, set_decoder_blocks
 from .generation import generate
 from .loading import describe, load_model
 from .measuring import continuation_kl, continuation_nll, logit_difference, next_token_kl, next_token_logits
-from .methods import mean_difference, random_directions, shuffled_labels
+from .methods import label_flips, mean_difference, random_directions
 from .steering import steer
 from .strength import in_stream_units, relative_strength, residual_norms
 from .tokens import single_token_ids, token_positions

@@ -115,7 +115,7 @@ def continuation_nll(model, tokenizer, prompts, continuations, *, per_token=Fals
         return _by_text(head(model, *final, read), lengths, per_token)
 
 
-def continuation_kl(steering, tokenizer, prompts, continuations, *, per_token=False):
+def continuation_kl(steering, tokenizer, prompts, continuations, *, plain_prompts=None, per_token=False):
     """How far steering moved the model along each text: KL(steered || unsteered), in nats per token.
 
     KL = sum over the vocabulary of p (log p - log p0), with p steered, at each token of the continuation.
@@ -124,6 +124,8 @@ def continuation_kl(steering, tokenizer, prompts, continuations, *, per_token=Fa
 
     Args:
         steering: a `steer(...)`, not entered; with one alpha per row, the rows are these prompts.
+        plain_prompts: what the unsteered model reads in their place: the same without an instruction, say.
+            At an alpha of 0 the KL is then the price of that instruction.
         per_token: give the values of each token, not their mean.
 
     Returns:
@@ -146,7 +148,8 @@ def continuation_kl(steering, tokenizer, prompts, continuations, *, per_token=Fa
         raise TypeError(f"steering must be a steer(model, vector, alpha) that is not entered, got {got}")
     model = unwrapped(steering.model)
     with reading(model):
-        plain, _, lengths = _along(model, tokenizer, prompts, continuations)
+        before = prompts if plain_prompts is None else plain_prompts
+        plain, _, lengths = _along(model, tokenizer, before, continuations)
         with steering:
             steered, _, _ = _along(model, tokenizer, prompts, continuations)
 

@@ -6,6 +6,8 @@ from .activations import Activations
 from .identity import same_model
 from .vectors import SteeringVector
 
+MOST_FLIPPED = 12  # labels whose flips are listed one by one
+
 
 def mean_difference(positive, negative, layer: int) -> SteeringVector:
     """The mean-difference vector: mean over positive prompts minus mean over negative ones.
@@ -66,25 +68,67 @@ def random_directions(like: SteeringVector, n: int, seed: int = 0) -> list[Steer
     return [like.replaced(values=row, method=f"random direction, seed {seed}") for row in draws]
 
 
-def shuffled_labels(positive, negative, layer: int, n: int, seed: int = 0) -> list[SteeringVector]:
-    """`n` mean differences between sides drawn at random from all prompts, with the norm of the true one.
-
-    The control that has everything but the concept: the same prompts, layer, method and norm. A draw can keep
-    a part of the true direction by chance, the less so the more prompts there are.
-
-    Args:
-        positive, negative: as `mean_difference` takes them.
+def differences_at(positive, negative, layer: int) -> torch.Tensor:
+    """Each pair's own difference at one layer, (n_pairs, d_model) in float32: row i of both sides is pair i.
 
     Raises:
-        As `mean_difference` does.
+        ValueError: not as many positive as negative prompts; and as `mean_difference` does.
     """
-    true, generator = mean_difference(positive, negative, layer), torch.Generator().manual_seed(seed)
-    sides = states_at(positive, negative, layer)[0]
-    states, n_positive = torch.cat(sides), len(sides[0])  # (n_prompts of both, d_model)
-    drawn = []
-    for i in range(n):
-        order = torch.randperm(len(states), generator=generator)
-        difference = states[order[:n_positive]].mean(0) - states[order[n_positive:]].mean(0)
-        values = true.norm * difference / difference.norm()
-        drawn.append(true.replaced(values=values, method=f"shuffled labels, seed {seed}, draw {i}"))
-    return drawn
+    up, down = states_at(positive, negative, layer)[0]
+    if len(up) != len(down):
+        raise ValueError(f"{len(up)} positive and {len(down)} negative prompts: give pairs")
+    return up - down
+
+
+def label_flips(positive, negative, layer: int, *, by=None, n=None, seed=0, project_out=False):
+    """What the mean difference would be if the labels of some pairs were turned round: its reference.
+
+    Each flip is the mean over pairs of s_i (h_i+ - h_i-) with signs s_i of +1 or -1, at its own length. Do
+    not rescale flips to the true one's norm: their noise would be stretched with their signal, and a rank
+    among them would not get better with more pairs. A flip and its reverse are one vector with two signs.
+
+    Args:
+        positive, negative: as `mean_difference` takes them; row i of both is pair i.
+        by: a label for each pair, such as its adjectives; pairs with one label are turned together.
+        n: how many to draw at random from all flips; left out, all of them up to sign, which for g labels are
+            2^(g - 1), at most of 12.
+        project_out: project the true mean difference out of each flip: a control that has everything but
+            the direction.
+
+    Returns:
+        A list of SteeringVector, the true labels first; with `project_out`, those in which some labels are
+        turned and some are not, because of the others nothing is left.
+
+    Raises:
+        ValueError: no pairs, not one label for each, or more than 12 labels and no `n`; and as
+            `mean_difference` does.
+
+    Source:
+        The flips form a group that has the truth in it, as a permutation test needs: Southworth, Kim & Owen,
+        Journal of Computational Biology 16(4), 2009.
+
+    Example:
+        >>> sides = torch.tensor([[2.0, 0.0], [2.0, 1.0]]), torch.zeros(2, 2)
+        >>> [v.values.tolist() for v in label_flips(*sides, layer=0)]
+        [[2.0, 0.5], [0.0, 0.5]]
+    """
+    true, differences = mean_difference(positive, negative, layer), differences_at(positive, negative, layer)
+    labels = list(range(len(differences)) if by is None else by)
+    names = list(dict.fromkeys(labels))
+    if len(labels) != len(differences):
+        raise ValueError(f"{len(labels)} labels for {len(differences)} pairs: give one each, or none")
+    if n is None and len(names) > MOST_FLIPPED:
+        raise ValueError(f"{len(names)} labels have 2^{len(names) - 1} flips: give n, how many to draw")
+    if n is None:
+        turned = torch.arange(2 ** (len(names) - 1))[:, None] >> torch.arange(len(names)) & 1
+    else:
+        turned = torch.randint(2, (n, len(names)), generator=torch.Generator().manual_seed(seed))
+        turned[:1] = 0  # the true labels belong to the group
+    if project_out:
+        turned = turned[(turned != turned[:, :1]).any(1)]
+    signs = (1.0 - 2.0 * turned)[:, [names.index(label) for label in labels]]  # (n_flips, n_pairs)
+    flips = [
+        true.replaced(values=row, method=f"label flip {i}, seed {seed}")
+        for i, row in enumerate(signs @ differences / len(differences))
+    ]
+    return [flip.project_out(true) for flip in flips] if project_out else flips

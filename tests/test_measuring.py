@@ -90,6 +90,19 @@ def test_continuation_kl_is_scipys_entropy_along_the_text(model, tokenizer, monk
     assert hooks_on(model) == 0
 
 
+def test_kl_between_two_prompts_is_along_the_same_text(model, tokenizer):
+    """The price of an instruction: what is read steered, or not, against the same without it."""
+    asked, tail = [f"Be kind. {prompt}" for prompt in PROMPTS], " and then more"
+    steering = steer(model, some_vector(), 0.0)
+    found = continuation_kl(steering, tokenizer, asked, [tail] * len(asked), plain_prompts=PROMPTS)
+    for value, prompt, plain in zip(found, asked, PROMPTS, strict=True):
+        _, p = losses_by_hand(model, tokenizer, prompt, tail)
+        _, p0 = losses_by_hand(model, tokenizer, plain, tail)
+        each = [scipy.stats.entropy(a.exp(), b.exp()) for a, b in zip(p, p0, strict=True)]
+        assert value == pytest.approx(np.mean(each), rel=1e-3, abs=1e-5)
+    assert found.max() > 1e-3
+
+
 @pytest.mark.parametrize("word", ["prompt", "new", "last", "from_last", "after_first"])
 def test_the_words_for_positions_know_where_a_continuation_begins(model, tokenizer, word):
     """As in generation: what is steered is what would be if the model had written the continuation."""

@@ -1,5 +1,7 @@
 """What must hold on a real model: the packaged one, in its middle block, at relative strength 0.3."""
 
+import random
+
 import pytest
 import torch
 
@@ -7,15 +9,16 @@ from steering_utils import (
     capture,
     decoder_blocks,
     in_stream_units,
+    label_flips,
     logit_difference,
     mean_difference,
     next_token_logits,
     random_directions,
     residual_norms,
-    shuffled_labels,
     steer,
 )
 from steering_utils.pages.plans import estimate
+from steering_utils.pages.sweeps import crossed
 from steering_utils.pages.texts import (
     HELD_OUT_PROMPTS,
     NEGATIVE_WORDS,
@@ -23,6 +26,7 @@ from steering_utils.pages.texts import (
     POSITIVE_WORDS,
     SENTIMENT_PAIRS,
 )
+from steering_utils.tokens import single_token_ids
 
 
 @pytest.fixture(scope="module")
@@ -68,25 +72,23 @@ def test_a_batch_reads_what_one_prompt_at_a_time_reads(packaged):
     assert error.max() < 1e-5
 
 
-def test_shuffled_labels_do_not_pass_what_the_true_labels_pass(packaged):
-    """Chapter 4's H2, H3 and H11 on a few prompts."""
-    model, tokenizer = packaged
+def test_broken_vectors_do_not_move_both_halves_the_right_way_as_the_true_one_does(packaged):
+    """Chapter 4's V2 and V3 on a few prompts, and on flips with the true vector projected out."""
     sides, layer = [capture(*packaged, side) for side in zip(*SENTIMENT_PAIRS, strict=True)], 15
-    norms, prompts = residual_norms(model, tokenizer, NEUTRAL_TEXTS), HELD_OUT_PROMPTS[::3]
+    norms, prompts = residual_norms(*packaged, NEUTRAL_TEXTS), HELD_OUT_PROMPTS[::3]
+    ids = [single_token_ids(packaged[1], words) for words in (POSITIVE_WORDS, NEGATIVE_WORDS)]
+    broken = random.Random(0).sample(label_flips(*sides, layer, project_out=True), 8)
+    vectors = [in_stream_units(v, norms) for v in (mean_difference(*sides, layer), *broken)]
+    rows, alpha = crossed(prompts, vectors, [-0.1, 0.0, 0.1])
+    with steer(packaged[0], vectors, alpha):
+        log_p = next_token_logits(*packaged, rows).log_softmax(1)
+    halves = torch.stack([log_p[:, i].logsumexp(1) for i in ids]).view(2, len(vectors), 3, len(prompts))
+    down, plain, up = halves.unbind(2)  # each (2, n_vectors, n_prompts)
 
-    def lean(vector, strength):
-        with steer(model, in_stream_units(vector, norms), strength):
-            logits = next_token_logits(model, tokenizer, prompts)
-        return logit_difference(logits, tokenizer, POSITIVE_WORDS, NEGATIVE_WORDS).numpy()
+    def passes(number):
+        right = torch.tensor([[1.0], [-1.0]])
+        moved = torch.cat([(up - plain)[:, number] * right, (plain - down)[:, number] * right])
+        return all(estimate(row).above(0) for row in moved.numpy())
 
-    true = mean_difference(*sides, layer)
-    unsteered, controls = lean(true, 0.0), shuffled_labels(*sides, layer, 20, seed=0)
-    sizes = [abs((lean(v, 0.3) - lean(v, -0.3)).mean()) for v in controls]
-
-    def passes(vector):
-        up, down = lean(vector, 0.3), lean(vector, -0.3)
-        moves = estimate(up - unsteered).above(0) and estimate(down - unsteered).below(0)
-        return moves and (up - down).mean() > max(sizes)
-
-    assert passes(true)
-    assert not any(passes(v) for v in shuffled_labels(*sides, layer, 5, seed=1))
+    assert passes(0)
+    assert sum(passes(number) for number in range(1, 9)) <= 1

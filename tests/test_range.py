@@ -19,6 +19,7 @@ from steering_utils import (
     cosine,
     generate,
     in_stream_units,
+    label_flips,
     logit_difference,
     mean_difference,
     next_token_kl,
@@ -26,7 +27,6 @@ from steering_utils import (
     random_directions,
     relative_strength,
     residual_norms,
-    shuffled_labels,
     steer,
 )
 from steering_utils.operations import ablate, add, add_and_keep_norm, set_projection
@@ -275,7 +275,7 @@ def test_half_precision_through_vectors(sides, tokenizer):
     assert torch.equal(raw.values, vector.values)
     assert cosine(positive.values[0, 2], vector) == pytest.approx(cosine(positive.at(2)[0], vector))
     np.testing.assert_allclose(positive.at(2).numpy()[0], positive.values[0, 2].double())
-    for made in (random_directions(vector, 2), shuffled_labels(positive, negative, 2, 2)):
+    for made in (random_directions(vector, 2), label_flips(positive, negative, 2)):
         assert {v.values.dtype for v in made} == {torch.float32}
         assert made[0].norm == pytest.approx(vector.norm, rel=1e-4)
     norms = residual_norms(model, tokenizer, PROMPTS)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from conftest import some_vector, tiny_model
 
-from steering_utils import steer
-from steering_utils.pages.sweeps import sweep
+from steering_utils import next_token_logits, steer
+from steering_utils.pages.sweeps import crossed, sweep
 
 CASES = [{"alpha": alpha, "family": family} for alpha in (-1.0, 0.0, 2.0) for family in ("gpt2", "llama")]
 
@@ -69,3 +69,16 @@ def test_a_case_that_is_no_dict_is_refused(cases):
 def test_an_error_of_the_task_is_not_swallowed():
     with pytest.raises(ValueError, match="finite"):
         sweep(steered, [{"alpha": float("nan"), "family": "gpt2"}], progress=False)
+
+
+def test_crossed_rows_are_each_prompt_under_each_vector_at_each_strength(model, tokenizer):
+    prompts, strengths = ["I am", "She said that"], [-1.0, 0.0, 2.0]
+    vectors = [some_vector(layer=1), some_vector(layer=1, seed=1), some_vector(layer=2)]
+    rows, alpha = crossed(prompts, vectors, strengths)
+    with steer(model, vectors, alpha):
+        together = next_token_logits(model, tokenizer, rows).view(3, 3, 2, -1)
+    for of_vector, vector in zip(together, vectors, strict=True):
+        for found, strength in zip(of_vector, strengths, strict=True):
+            with steer(model, vector, strength):
+                alone = next_token_logits(model, tokenizer, prompts)
+            assert torch.allclose(found, alone, atol=1e-4)

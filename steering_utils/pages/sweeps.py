@@ -1,9 +1,28 @@
-"""Many measurements in one call: here, in several processes, or on a cluster."""
+"""Many measurements in one call: one batch of all settings, or many processes."""
 
 from collections.abc import Iterable
 
 import joblib
+import numpy as np
 from tqdm.auto import tqdm
+
+
+def crossed(prompts, vectors, strengths) -> tuple[list, np.ndarray]:
+    """Each prompt under each vector at each strength, as rows and alphas for one `steer` and one call.
+
+    Returns:
+        rows: the prompts, repeated, in the order of vectors, strengths, prompts: what comes of them can be
+            shaped to (n_vectors, n_strengths, n_prompts).
+        alpha: (n_vectors, n_rows), 0 on the rows of other vectors.
+
+    Example:
+        >>> rows, alpha = crossed(["a", "b"], ["v", "w"], [0.5])
+        >>> rows, alpha.tolist()
+        (['a', 'b', 'a', 'b'], [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]])
+    """
+    prompts, of_each = list(prompts), np.repeat(strengths, len(prompts))
+    alpha = np.kron(np.eye(len(vectors)), of_each)
+    return prompts * (len(vectors) * len(strengths)), alpha
 
 
 def sweep(task, cases, *, n_jobs=1, progress=True) -> list:
