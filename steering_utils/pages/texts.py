@@ -796,7 +796,7 @@ OTHER_PROMPTS = [  # as many again, of other subjects and other verbs: for the r
     "The square in front of the station looks",
     "Her third year at the university was",
     "The interview with the minister was",
-    "Several of my friends thought the tour was",
+    "Several of the visitors thought the tour was",
     "The message on the machine made her feel",
     "The breakfast on the train was",
     "From what they told us, the valley is",
