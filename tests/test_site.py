@@ -49,7 +49,7 @@ def test_figures_have_alt_text(soup, page):
     assert all(len(image.get("alt", "")) > 40 for image in images)
 
 
-def test_the_front_page_shows_the_figure_that_chapter_4_made(soup):
+def test_the_front_page_shows_the_figure_that_chapter_5_made(soup):
     image = soup["book/intro.html"].select_one("article figure img")
     shown = (SITE / "book" / image["src"]).resolve().read_bytes()
     made = [f.read_bytes() for f in (ROOT / "_build" / "jupyter_execute").glob("*.png")]

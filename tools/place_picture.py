@@ -1,4 +1,4 @@
-"""Put the figure that chapter 4 has just made on the front page; with --readme, also into the README."""
+"""Put the figure that chapter 5 has just made on the front page; with --readme, also into the README."""
 
 import base64
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).parent.parent
-RUN = ROOT / "_build" / "jupyter_execute" / "notebooks" / "04_validation.ipynb"
+RUN = ROOT / "_build" / "jupyter_execute" / "notebooks" / "05_price.ipynb"
 ON_THE_PAGE = ROOT / "_build" / "html" / "_images" / "effect.png"
 IN_THE_README = ROOT / "book" / "_static" / "effect.png"
 

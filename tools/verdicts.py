@@ -1,18 +1,20 @@
-"""Run chapters 4 and 6 with two seeds and with a broken vector, and write what became of their claims.
+"""Run the chapters with verdicts again, as they are and changed, and write what became of their claims.
 
 It writes book/verdicts.json, which the page "How the book is checked" shows and tests/test_verdicts.py holds
-to the chapters' present code. Three runs of each chapter: the seed that the chapter has, another seed, and
-*shuffled labels*, where the chapter's vector is made from the same prompts with their labels drawn at random.
-A run changes one expression of the chapter; if that is not there exactly once, nothing is run. Each chapter
-leaves a `plan` and a `model`, which the kernel is asked for at the end.
+to the chapters' present code. The runs of each chapter: as it is; with another seed; with *other texts*,
+which are other prompts to test on and other adjectives to make the vector of; and with *broken vectors*,
+which are mean differences under flipped labels with the true one projected out. Which flips was drawn before
+any was run. A run changes one expression of the chapter, or puts other texts in place before it; if the
+expression is not there exactly once, nothing is run. Each chapter leaves a `plan` and a `model`, which the
+kernel is asked for at the end.
 """
 
+import argparse
 import ast
 import datetime
 import hashlib
 import json
 import platform
-import sys
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -24,12 +26,29 @@ from steering_utils.pages.sweeps import sweep
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "book" / "verdicts.json"
-CHAPTERS = ("04_validation", "06_reliability")
-RUNS = ("seed 0", "seed 1", "shuffled labels")
+CHAPTERS = ("04_validation", "05_price", "06_reliability")
+N_BROKEN = 19
+BROKEN = [f"broken {i}" for i in range(1, N_BROKEN + 1)]
+RUNS = ("seed 0", "seed 1", "other texts")
 VECTOR = "mean_difference(positive, negative, layer)"
-# a draw of its own, not one of those that the chapter compares its vector with
-SHUFFLED = "shuffled_labels(positive, negative, layer, 1, seed=SEED + 100)[0]"
-FIRST = "from steering_utils.methods import shuffled_labels"
+FIRST = '''import random
+
+from steering_utils import label_flips
+from steering_utils.pages import texts
+
+
+def other_texts():
+    for name, instead in texts.OTHER.items():
+        setattr(texts, name, instead)
+
+
+def broken(positive, negative, layer, number):
+    """One of the flips by adjective, with the true difference projected out."""
+    adjectives = [text.split()[-1] for text in positive.prompts]
+    n = None if len(set(adjectives)) <= 12 else 400
+    flips = label_flips(positive, negative, layer, by=adjectives, n=n, project_out=True)
+    return random.Random(100).sample(flips, 19)[number - 1]
+'''
 LAST = """import json
 
 from steering_utils.identity import identity
@@ -87,8 +106,11 @@ def replaced(sources: list[str], old: str, new: str) -> list[str]:
 
 def changed(chapter: str, run: str) -> list[str]:
     """The chapter's code as that run has it."""
+    kind, _, number = run.partition(" ")
     sources = replaced(code_of(chapter), "SEED = 0", "SEED = 1" if run == "seed 1" else "SEED = 0")
-    return replaced(sources, VECTOR, SHUFFLED if run == "shuffled labels" else VECTOR)
+    broken = f"broken(positive, negative, layer, {number})"
+    sources = replaced(sources, VECTOR, broken if kind == "broken" else VECTOR)
+    return [FIRST, *(["other_texts()"] if run == "other texts" else []), *sources]
 
 
 def mark_of(source: str) -> tuple[set[str], str]:
@@ -113,7 +135,7 @@ def fingerprint(chapter: str) -> str:
 
 def record(chapter: str, run: str, sources: list[str]) -> dict:
     """Run the code: the model's identity, the plan, and a verdict on each of its claims."""
-    cells = [nbformat.v4.new_code_cell(source) for source in (FIRST, *sources, LAST)]
+    cells = [nbformat.v4.new_code_cell(source) for source in (*sources, LAST)]
     notebook = nbformat.v4.new_notebook(cells=cells)
     place = {"metadata": {"path": ROOT / "notebooks"}}
     NotebookClient(notebook, timeout=1_200, kernel_name="python3", resources=place).execute()
@@ -123,21 +145,22 @@ def record(chapter: str, run: str, sources: list[str]) -> dict:
     return result
 
 
-def main(chapters):
-    """Run these chapters, and keep the results of the others."""
+def main(chapters, runs):
+    """Do these runs of these chapters, and keep the results of others."""
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     code = {chapter: fingerprint(chapter) for chapter in chapters}  # of now: a run takes a while
     cases = [
         {"chapter": chapter, "run": run, "sources": changed(chapter, run)}
+        for run in runs
         for chapter in chapters
-        for run in RUNS
     ]
     for case, one in zip(cases, sweep(record, cases, n_jobs=2), strict=True):
-        entry = result.setdefault(case["chapter"], {"runs": {}})
-        entry["runs"][case["run"]] = one.pop("verdicts")
+        chapter = case["chapter"]
+        if result.get(chapter, {}).get("code") != code[chapter]:  # all that is known is of other code
+            result[chapter] = {"code": code[chapter], "runs": {}}
+        result[chapter]["runs"][case["run"]] = one.pop("verdicts")
         del one["fragile"]  # the mark follows from these runs
-        entry |= {
-            "code": code[case["chapter"]],
+        result[chapter] |= {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "versions": {"python": platform.python_version()}
             | {name: version(name) for name in ("torch", "transformers", "numpy", "scikit-learn")},
@@ -147,4 +170,8 @@ def main(chapters):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or CHAPTERS)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("chapters", nargs="*", default=CHAPTERS)
+    parser.add_argument("--runs", nargs="+", default=[*RUNS, *BROKEN], help="such as: seed 0")
+    options = parser.parse_args()
+    main(options.chapters, options.runs)
