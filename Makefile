@@ -5,9 +5,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 OF_THE_SITE := tests/test_site.py tests/test_browser.py tests/test_jupyterlab.py # what needs the built site, or Chromium
 NOT_THE_SITE := $(addprefix --ignore ,$(OF_THE_SITE))
+NBVAL := $(BIN)/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: book test lint unit floor notebooks site format lab lock clean picture print address bench verdicts actions browser gpt2 gpu links
+.PHONY: book test lint unit floor notebooks doubles site format lab lock clean picture print address bench verdicts actions browser gpt2 gpu links
 
 book: $(READY)  ## run every chapter on a real model and build the site
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
@@ -15,7 +16,7 @@ book: $(READY)  ## run every chapter on a real model and build the site
 	$(BIN)/python tools/single_page.py
 	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
 
-test: lint actions unit floor notebooks book site  ## everything that must hold
+test: lint actions unit floor notebooks doubles book site  ## everything that must hold
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -37,7 +38,11 @@ floor: .venv-floor/.ready  ## the unit tests on transformers 4 and on Colab's ve
 	touch $@
 
 notebooks: $(READY)  ## every chapter by nbval
-	$(BIN)/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+	$(NBVAL) notebooks
+
+doubles: $(READY)  ## every chapter on a double of GPT-2, and chapters 1 to 3 on a model of another kind
+	$(BIN)/python tests/doubles.py _build/doubles
+	OMP_NUM_THREADS=1 STEERING_MODEL=$(CURDIR)/_build/doubles/gpt2 $(NBVAL) -n 2 --dist loadfile notebooks
 
 site: book
 	$(BIN)/pytest -q $(OF_THE_SITE)
@@ -60,7 +65,7 @@ address: $(READY)  ## write _config.yml's addresses to where they cannot be read
 picture: book  ## refresh the README's picture from the chapters that just ran
 	$(BIN)/python tools/place_picture.py --readme
 
-verdicts: $(READY)  ## run chapters 4 and 6 with two seeds and a broken vector, for book/checked: six minutes on an idle machine
+verdicts: $(READY)  ## run chapters 4 to 6 with other seeds, other texts and broken vectors, for book/checked: about two hours
 	OMP_NUM_THREADS=1 STEERING_MODEL=packaged $(BIN)/python tools/verdicts.py
 
 $(READY): requirements.txt pyproject.toml

@@ -7,14 +7,14 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from steering_utils.pages.judges import EmbeddingJudge, distinct_ngrams, embed, sentiment
-from steering_utils.pages.texts import LABELLED_TEXTS, contrastive_pairs
+from steering_utils.pages.texts import JUDGE_LESSONS, LABELLED_TEXTS
 
 TEXTS, LABELS = zip(*LABELLED_TEXTS, strict=True)
 
 
 @pytest.fixture(scope="module")
 def judge():
-    return EmbeddingJudge(*zip(*contrastive_pairs("train"), strict=True))
+    return EmbeddingJudge(*zip(*JUDGE_LESSONS, strict=True))
 
 
 def test_embeddings_have_length_one_and_do_not_depend_on_their_batch():
@@ -40,7 +40,7 @@ def test_it_ranks_labelled_texts_that_it_never_saw_better_than_the_word_list(jud
 
 
 def test_swapped_sides_swap_the_sign(judge):
-    swapped = EmbeddingJudge(*reversed([*zip(*contrastive_pairs("train"), strict=True)]))
+    swapped = EmbeddingJudge(*reversed([*zip(*JUDGE_LESSONS, strict=True)]))
     np.testing.assert_allclose(swapped(TEXTS[:9]), -judge(TEXTS[:9]), atol=1e-3)
 
 

@@ -261,7 +261,7 @@ class Plan:
         if not isinstance(held, bool | np.bool_):
             raise TypeError(f"{key}: held must be True or False, as a comparison gives it; got {held!r}")
         smallest = self._smallest_p.get(key)
-        if (p is None) != (smallest is None) or (p is not None and not smallest <= p <= 1):
+        if (p is None) != (smallest is None) or (p is not None and not smallest * (1 - 1e-9) <= p <= 1):
             planned = "no p" if smallest is None else f"a p from {smallest:.3g} to 1"
             raise ValueError(f"{key}: the plan names {planned} for it; got {p}")
         self._verdicts[key] = {"found": str(found), "held": bool(held), "p": p if p is None else float(p)}

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ..blocks import as_int
-from ..methods import states_at
+from ..methods import differences_at
 from ..vectors import cosine
 
 
@@ -25,22 +25,20 @@ def split_half_cosine(positive, negative, layer: int, sizes, n_splits: int = 100
         sizes: numbers of pairs to draw, each even, at least 2 and at most all.
 
     Returns:
-        Two arrays (n_sizes,): measured and expected.
+        Two arrays (n_sizes,): measured and expected; the second is NaN where the mean of the pairs is all
+        noise, so that there is no stability to predict.
 
     Raises:
-        ValueError: not as many positive as negative prompts, a size that cannot be halved or drawn, or pairs
-            whose mean is all noise; and as `mean_difference` does.
+        ValueError: not as many positive as negative prompts, or a size that cannot be halved or drawn; and as
+            `mean_difference` does.
 
     Example:
         >>> measured, expected = split_half_cosine(torch.ones(4, 3), torch.zeros(4, 3), 0, [2, 4])
         >>> measured.round(6).tolist(), expected.tolist()  # without noise any two halves agree
         ([1.0, 1.0], [1.0, 1.0])
     """
-    sides, _ = states_at(positive, negative, layer)
-    if len(sides[0]) != len(sides[1]):
-        raise ValueError(f"{len(sides[0])} positive and {len(sides[1])} negative prompts: give pairs")
-    differences, sizes = sides[0] - sides[1], [as_int(size, "a size") for size in sizes]  # (n_pairs, d_model)
-    n_pairs = len(differences)
+    differences = differences_at(positive, negative, layer)  # (n_pairs, d_model)
+    n_pairs, sizes = len(differences), [as_int(size, "a size") for size in sizes]
     if bad := [size for size in sizes if size % 2 or not 2 <= size <= n_pairs]:
         raise ValueError(f"sizes {bad}: of {n_pairs} pairs, draw an even number from 2 on")
     generator, measured = torch.Generator().manual_seed(seed), []
@@ -50,9 +48,8 @@ def split_half_cosine(positive, negative, layer: int, sizes, n_splits: int = 100
         measured.append(np.mean([cosine(*half) for half in halves]))
     variance = float(differences.var(dim=0).sum())
     signal = float(differences.mean(0).square().sum()) - variance / n_pairs  # without what noise adds to it
-    if signal <= 0:
-        raise ValueError("the pairs have no common difference beyond their noise: no stability to predict")
-    return np.array(measured), 1 / (1 + 2 * variance / signal / np.array(sizes))
+    ratio = variance / signal if signal > 0 else np.nan
+    return np.array(measured), 1 / (1 + 2 * ratio / np.array(sizes))
 
 
 def steerability(strengths, m) -> np.ndarray:

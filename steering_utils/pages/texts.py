@@ -777,7 +777,7 @@ LABELLED_TEXTS = [  # (text, +1 or -1): to judge the judges; in many of them the
         ]
     ),
 ]
-OTHER_PROMPTS = [  # as many again, of other subjects and other verbs: for the replication of what chapters claim
+OTHER_PROMPTS = [  # as many again, of other subjects and verbs: to replicate what the chapters claim
     "The ferry to the island is",
     "As soon as I walked in, I felt",
     "The woman at the library seems",
@@ -829,5 +829,5 @@ OTHER_PROMPTS = [  # as many again, of other subjects and other verbs: for the r
 ]
 
 
-# What chapters are run on once more, in the place of these names: other adjectives in the pairs, other prompts
+# What chapters are run on once more in the place of these names: other adjectives and other prompts
 OTHER = {"SENTIMENT_PAIRS": contrastive_pairs("dev")[:8], "HELD_OUT_PROMPTS": OTHER_PROMPTS}
