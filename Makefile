@@ -6,9 +6,10 @@ READY := .venv/.ready
 OF_THE_SITE := tests/test_site.py tests/test_browser.py tests/test_jupyterlab.py # what needs the built site, or Chromium
 NOT_THE_SITE := $(addprefix --ignore ,$(OF_THE_SITE))
 NBVAL := $(BIN)/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300
+IN_TWO := -n 2 --dist loadfile # one chapter at a time in each of two processes
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: book test lint unit floor notebooks doubles site format lab lock clean picture print address bench verdicts actions browser gpt2 gpu links
+.PHONY: book test lint unit floor notebooks doubles hub-book site format lab lock clean picture print address bench verdicts actions browser gpt2 gpu links
 
 book: $(READY)  ## run every chapter on a real model and build the site
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
@@ -42,7 +43,13 @@ notebooks: $(READY)  ## every chapter by nbval
 
 doubles: $(READY)  ## every chapter on a double of GPT-2, and chapters 1 to 3 on a model of another kind
 	$(BIN)/python tests/doubles.py _build/doubles
-	OMP_NUM_THREADS=1 STEERING_MODEL=$(CURDIR)/_build/doubles/gpt2 $(NBVAL) -n 2 --dist loadfile notebooks
+	OMP_NUM_THREADS=1 STEERING_MODEL=$(CURDIR)/_build/doubles/gpt2 $(NBVAL) $(IN_TWO) notebooks
+	OMP_NUM_THREADS=1 STEERING_MODEL=$(CURDIR)/_build/doubles/neox $(NBVAL) $(IN_TWO) notebooks/0[1-3]_*.ipynb
+
+hub-book: $(READY)  ## make book as for a user with a network: a hub on this computer has the double as GPT-2
+	$(BIN)/python tests/doubles.py _build/doubles
+	$(BIN)/python tests/loopback_hub.py _build/doubles/gpt2 $(BIN)/jupyter-book build . --all -W -n --keep-going \
+		--path-output _build/hub
 
 site: book
 	$(BIN)/pytest -q $(OF_THE_SITE)

@@ -1,8 +1,16 @@
-"""A Hugging Face hub on this computer, which can also fall silent or break a download off."""
+"""A Hugging Face hub on this computer, which can also fall silent or break a download off.
+
+`python tests/loopback_hub.py FOLDER COMMAND...` runs a command with the model in FOLDER as GPT-2 on such a
+hub, and with nothing in the hub's cache: as for a user who has a network.
+"""
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -126,3 +134,21 @@ class _Handler(BaseHTTPRequestHandler):
 
 def etag(content: bytes) -> str:
     return hashlib.sha1(content).hexdigest()
+
+
+def run_with_hub(folder, command) -> int:
+    """Run `command` with `folder` as GPT-2 on a hub; its exit code, or 1 if it never got the weights."""
+    from steering_utils.loading import GPT2, GPT2_REVISION
+
+    hub = LoopbackHub({GPT2: (folder, GPT2_REVISION)})
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_", "STEERING_"))}
+    with tempfile.TemporaryDirectory() as cache:
+        own = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": cache, "NO_PROXY": "127.0.0.1"}
+        code = subprocess.run(command, env=kept | own).returncode
+    hub.close()
+    print(f"The hub sent {', '.join(hub.sent()) or 'nothing'} of {GPT2} at {GPT2_REVISION}.")
+    return code or int("model.safetensors" not in hub.sent())
+
+
+if __name__ == "__main__":
+    sys.exit(run_with_hub(sys.argv[1], sys.argv[2:]))

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 
@@ -29,6 +30,23 @@ WRONG = {  # check: (a plausible wrong answer, a pattern for what the check says
     "check_logit_difference": (lambda z, up, down: z[:, up].mean(1) - z[:, down].mean(1), "means of logits"),
     "check_rank_among_controls": (lambda real, c: (c.abs() >= real).sum() / len(c), "can say p = 0"),
     "check_bootstrap_means": (lambda x, draws: x.flatten()[draws].mean(1), "average over the seeds first"),
+    "check_price_of": (
+        lambda z, z0: torch.nn.functional.kl_div(
+            z.log_softmax(1), z0.log_softmax(1), log_target=True, reduction="batchmean"
+        ),
+        "drawn from p",
+    ),
+    "check_parts_of_extra_nll": (
+        lambda p, p0, q0: (
+            (p.exp() * (p - p0)).sum(1).mean(),
+            (p0.exp() * p0).sum(1).mean() - (p.exp() * p).sum(1).mean(),
+        ),
+        "along the unsteered text",
+    ),
+    "check_strength_for": (
+        lambda price, strengths, costs: float(np.interp(price, costs, strengths)),
+        "stands in for all",
+    ),
     "check_expected_cosine": (
         lambda x, n: 1 / (1 + x.var(0).sum() / x.mean(0).square().sum() / n),
         "only n / 2 pairs",

@@ -35,7 +35,6 @@ def test_pairs_that_are_all_noise_have_no_stability_to_expect():
     assert np.abs(measured).max() <= 1
 
 
-
 def test_steerability_is_numpys_straight_line():
     strengths = [-0.3, -0.1, 0.0, 0.25]
     m = np.random.default_rng(0).normal(size=(4, 5))

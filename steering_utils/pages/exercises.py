@@ -254,6 +254,72 @@ def check_bootstrap_means(answer):
 
 
 @_check
+def check_price_of(answer):
+    """Chapter 5: steered and plain logits, each (n_tokens, n_vocabulary) -> KL per token, one number."""
+    z, z0 = 2 * _random(4, 6), _random(4, 6, seed=1)
+    p, p0 = z.log_softmax(1), z0.log_softmax(1)
+    kl = (p.exp() * (p - p0)).sum(1)
+    mistakes = [
+        ((p0.exp() * (p0 - p)).sum(1).mean(), "this is KL(unsteered || steered): the text was drawn from p."),
+        (kl.sum(), "this is the price of the whole text: take the mean over its tokens."),
+        ((p.exp() * (p - p0)).mean(), "sum over the vocabulary, and take the mean over the tokens only."),
+        ((p - p0).sum(1).mean(), "the weights are missing: each difference counts by its probability p."),
+        (z.softmax(0).log().sub(z0.softmax(0).log()).mul(z.softmax(0)).sum(1).mean(), "softmax over dim=1."),
+        ((p.exp() * (z - z0)).sum(1).mean(), "these are logits: take log_softmax of both first."),
+    ]
+    _expect(answer(z, z0), kl.mean(), "at each token sum p (log p - log p0), then take the mean.", mistakes)
+    _expect(answer(z + 3, z0), kl.mean(), "adding a number to all logits of a token changes no probability.")
+    return "It is 0 where nothing changed, and the unit is the nat per token."
+
+
+@_check
+def check_parts_of_extra_nll(answer):
+    """Chapter 5: log-probabilities p, p0 (n_tokens, n_vocabulary), q0 (n_other, n_vocabulary) -> a pair."""
+    p, p0, q0 = (scale * _random(n, 6, seed=n) for scale, n in ((3, 4), (1, 5), (1, 7)))
+    p, p0, q0 = (z.log_softmax(1) for z in (p, p0[:4], q0))
+    kl = (p.exp() * (p - p0)).sum(1).mean()
+    steered, same_text, unsteered = (-(x.exp() * x).sum(1).mean() for x in (p, p0, q0))
+    mistakes = [
+        ([kl, unsteered - steered], "the entropy's sign is turned round: steered less unsteered."),
+        ([kl, steered - same_text], "the unsteered entropy is that along the unsteered text, of q0."),
+        (
+            [kl, steered],
+            "this is the steered text's entropy: the change is what is over the unsteered one's.",
+        ),
+        ([steered - unsteered, kl], "the order is turned round: the KL first."),
+    ]
+    wanted = [kl, steered - unsteered]
+    _expect(answer(p, p0, q0), wanted, "KL from p to p0, then the entropy of p less that of q0.", mistakes)
+    return "The first is the price; the second can hide it, or make it look worse than it is."
+
+
+@_check
+def check_strength_for(answer):
+    """Chapter 5: price, strengths and costs (n,), both rising -> the strength, or a ValueError beyond."""
+    strengths, costs = torch.tensor([0.0, 0.1, 0.2, 0.4]), torch.tensor([0.0, 0.05, 0.2, 0.9])
+    mistakes = [
+        (0.1, "this is the last strength that costs less: the answer lies between two of them."),
+        (0.2, "this is the first strength that costs more: the answer lies between two of them."),
+        (0.4 * 0.125 / 0.9, "this is a line from end to end: take the two neighbours of the price."),
+        (0.125, "this is the price itself."),
+    ]
+    _expect(answer(0.125, strengths, costs), 0.15, "0.125 is half of the way from 0.05 to 0.2.", mistakes)
+    for strength, cost in zip(strengths[[0, 1, 3]], costs[[0, 1, 3]], strict=True):
+        _expect(
+            answer(float(cost), strengths, costs), strength, "a price that was measured has its strength."
+        )
+    for price in (-0.1, 1.5):
+        try:
+            got = answer(price, strengths, costs)
+        except ValueError:
+            continue
+        clamped = got is not None and float(got) in (0.0, float(strengths[-1]))
+        how = "the last value stands in for all that is beyond it" if clamped else "it is not refused"
+        raise _Wrong(f"at a price of {price} the curve has ended, and {how}: raise a ValueError.")
+    return "A curve says nothing beyond its ends, and np.interp would not have told you."
+
+
+@_check
 def check_expected_cosine(answer):
     """Chapter 6: differences (n_pairs, d_model), n pairs -> the expected cosine of their halves."""
     x = _random(40, 6) + 1.0
