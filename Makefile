@@ -7,6 +7,7 @@ OF_THE_SITE := tests/test_site.py tests/test_browser.py tests/test_jupyterlab.py
 NOT_THE_SITE := $(addprefix --ignore ,$(OF_THE_SITE))
 NBVAL := $(BIN)/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 IN_TWO := -n 2 --dist loadfile # one chapter at a time in each of two processes
+KEEP := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000 # glibc keeps the memory of large logits for the next ones
 export JUPYTER_PLATFORM_DIRS := 1
 
 .PHONY: book test lint unit floor notebooks doubles hub-book site format lab lock clean picture print address bench verdicts actions browser gpt2 gpu links
@@ -43,8 +44,8 @@ notebooks: $(READY)  ## every chapter by nbval
 
 doubles: $(READY)  ## every chapter on a double of GPT-2, and chapters 1 to 3 on a model of another kind
 	$(BIN)/python tests/doubles.py _build/doubles
-	OMP_NUM_THREADS=1 STEERING_MODEL=$(CURDIR)/_build/doubles/gpt2 $(NBVAL) $(IN_TWO) notebooks
-	OMP_NUM_THREADS=1 STEERING_MODEL=$(CURDIR)/_build/doubles/neox $(NBVAL) $(IN_TWO) notebooks/0[1-3]_*.ipynb
+	$(KEEP) OMP_NUM_THREADS=1 STEERING_MODEL=$(CURDIR)/_build/doubles/gpt2 $(NBVAL) $(IN_TWO) notebooks
+	$(KEEP) OMP_NUM_THREADS=1 STEERING_MODEL=$(CURDIR)/_build/doubles/neox $(NBVAL) $(IN_TWO) notebooks/0[1-3]_*.ipynb
 
 hub-book: $(READY)  ## make book as for a user with a network: a hub on this computer has the double as GPT-2
 	$(BIN)/python tests/doubles.py _build/doubles
