@@ -13,7 +13,7 @@ export JUPYTER_PLATFORM_DIRS := 1
 .PHONY: book test lint unit floor notebooks doubles hub-book site format lab lock clean picture print address bench verdicts actions browser gpt2 gpu links
 
 book: $(READY)  ## run every chapter on a real model and build the site
-	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	$(KEEP) $(BIN)/jupyter-book build . --all -W -n --keep-going
 	$(BIN)/python tools/place_picture.py
 	$(BIN)/python tools/single_page.py
 	@echo "The book is ready: open $(CURDIR)/_build/html/index.html"
@@ -40,7 +40,7 @@ floor: .venv-floor/.ready  ## the unit tests on transformers 4 and on Colab's ve
 	touch $@
 
 notebooks: $(READY)  ## every chapter by nbval
-	$(NBVAL) notebooks
+	$(KEEP) $(NBVAL) notebooks
 
 doubles: $(READY)  ## every chapter on a double of GPT-2, and chapters 1 to 3 on a model of another kind
 	$(BIN)/python tests/doubles.py _build/doubles
@@ -73,8 +73,8 @@ address: $(READY)  ## write _config.yml's addresses to where they cannot be read
 picture: book  ## refresh the README's picture from the chapters that just ran
 	$(BIN)/python tools/place_picture.py --readme
 
-verdicts: $(READY)  ## run chapters 4 to 6 with other seeds, other texts and broken vectors, for book/checked: about two hours
-	OMP_NUM_THREADS=1 STEERING_MODEL=packaged $(BIN)/python tools/verdicts.py
+verdicts: $(READY)  ## run chapters 4 to 6 with other seeds, other texts and broken vectors, for book/checked: over two hours; what is known is kept
+	$(KEEP) OMP_NUM_THREADS=1 STEERING_MODEL=packaged $(BIN)/python tools/verdicts.py
 
 $(READY): requirements.txt pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv

@@ -120,16 +120,32 @@ def test_a_run_changes_one_line_or_puts_other_texts_in_place_before_all(chapter,
 
 
 def test_other_texts_are_other_adjectives_and_other_prompts():
-    for name, instead in texts.OTHER.items():
-        known = {*getattr(texts, name), *texts.DEV_PROMPTS}
+    for name in ("SENTIMENT_PAIRS", "HELD_OUT_PROMPTS"):
+        known, instead = {*getattr(texts, name), *texts.DEV_PROMPTS}, texts.OTHER[name]
         assert len(instead) == len(getattr(texts, name)) == len(set(instead))
         assert known.isdisjoint(instead)
-    adjectives = [
-        {text.split()[-1] for pair in some for text in pair}
-        for some in (texts.SENTIMENT_PAIRS, texts.OTHER["SENTIMENT_PAIRS"])
-    ]
+    adjectives = adjectives_of(texts.SENTIMENT_PAIRS), adjectives_of(texts.OTHER["SENTIMENT_PAIRS"])
     assert adjectives[0].isdisjoint(adjectives[1])
     assert len(adjectives[1]) == 16
+
+
+def adjectives_of(pairs):
+    return {text.split()[-1] for pair in pairs for text in pair}
+
+
+def test_the_pairs_of_other_texts_share_no_sentence_and_no_adjective_with_ours(monkeypatch):
+    topics = [*texts.DOMAINS]
+    ours, tested = texts.contrastive_pairs("train"), texts.contrastive_pairs("test", topics)
+    for name, instead in texts.OTHER.items():
+        monkeypatch.setattr(texts, name, instead)
+    theirs, tested_there = texts.contrastive_pairs("train"), texts.contrastive_pairs("test", topics)
+    assert len(theirs) > 128
+    assert adjectives_of(theirs).isdisjoint(adjectives_of(ours))
+    assert adjectives_of(tested_there).isdisjoint(adjectives_of(texts.SENTIMENT_PAIRS))
+    assert {*theirs}.isdisjoint(ours)
+    assert adjectives_of(tested_there).isdisjoint(adjectives_of(theirs) | adjectives_of(tested))
+    for topic in topics:
+        assert texts.contrastive_pairs("test", topic)
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,9 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
+import joblib
 import nbformat
 from nbclient import NotebookClient
-
-from steering_utils.pages.sweeps import sweep
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "book" / "verdicts.json"
@@ -146,27 +145,27 @@ def record(chapter: str, run: str, sources: list[str]) -> dict:
 
 
 def main(chapters, runs):
-    """Do these runs of these chapters, and keep the results of others."""
+    """Do these runs of these chapters, but for those that are known of the same code and versions."""
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    code = {chapter: fingerprint(chapter) for chapter in chapters}  # of now: a run takes a while
+    versions = {name: version(name) for name in ("torch", "transformers", "numpy", "scikit-learn")}
+    for chapter in chapters:
+        now = {"code": fingerprint(chapter), "versions": {"python": platform.python_version(), **versions}}
+        if any(result.get(chapter, {}).get(name) != value for name, value in now.items()):
+            result[chapter] = {**now, "runs": {}}
     cases = [
         {"chapter": chapter, "run": run, "sources": changed(chapter, run)}
         for run in runs
         for chapter in chapters
+        if run not in result[chapter]["runs"]
     ]
-    for case, one in zip(cases, sweep(record, cases, n_jobs=2), strict=True):
-        chapter = case["chapter"]
-        if result.get(chapter, {}).get("code") != code[chapter]:  # all that is known is of other code
-            result[chapter] = {"code": code[chapter], "runs": {}}
-        result[chapter]["runs"][case["run"]] = one.pop("verdicts")
+    done = joblib.Parallel(n_jobs=2, return_as="generator")(joblib.delayed(record)(**case) for case in cases)
+    for case, one in zip(cases, done, strict=True):
+        entry = result[case["chapter"]]
+        entry["runs"][case["run"]] = one.pop("verdicts")
         del one["fragile"]  # the mark follows from these runs
-        result[chapter] |= {
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "versions": {"python": platform.python_version()}
-            | {name: version(name) for name in ("torch", "transformers", "numpy", "scikit-learn")},
-            **one,
-        }
-    RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        entry |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **one}
+        RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        print(case["chapter"], case["run"], flush=True)
 
 
 if __name__ == "__main__":

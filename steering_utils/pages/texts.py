@@ -830,4 +830,19 @@ OTHER_PROMPTS = [  # as many again, of other subjects and verbs: to replicate wh
 
 
 # What chapters are run on once more in the place of these names: other adjectives and other prompts
-OTHER = {"SENTIMENT_PAIRS": contrastive_pairs("dev")[:8], "HELD_OUT_PROMPTS": OTHER_PROMPTS}
+
+
+def exchanged(words: dict[str, str]) -> dict[str, str]:
+    """The training adjectives in the place of all others, and the others in theirs."""
+    return {"train": f"{words['dev']} {words['test']}", "dev": "", "test": words["train"]}
+
+
+OTHER = {
+    "SENTIMENT_PAIRS": contrastive_pairs("dev")[:8],
+    "HELD_OUT_PROMPTS": OTHER_PROMPTS,
+    "SHARED": exchanged(SHARED),
+    "DOMAINS": {
+        name: (split, templates[4:] + templates[:4], exchanged(words))
+        for name, (split, templates, words) in DOMAINS.items()
+    },
+}
