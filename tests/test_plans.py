@@ -223,7 +223,7 @@ def test_the_plan_as_last_line_of_a_cell_is_its_table(plan):
         ["key", "claim", "holds if", "smallest p"],
         ["H1", "the vector moves m <up>", "interval of the gain above 0", ""],
         ["H2", "not every push does it", "rank among 19: p ≤ 0.05", "0.05"],
-        ["H3", "more is better (fragile)", "each step above 0", ""],
+        ["H3", "more is better (fragile on SmolLM2-135M)", "each step above 0", ""],
     ]
     assert "at 0x" not in repr(plan)  # the same at each run, so that a stored page does not change
 
@@ -236,7 +236,7 @@ def test_a_report_says_what_was_claimed_asked_for_and_found(plan, capsys):
         "H1 held: the vector moves m <up>",
         "   asked for: interval of the gain above 0",
         "   found:     +2.50 [+1.97, +3.02]",
-        "H3 DID NOT HOLD: more is better (fragile)",
+        "H3 DID NOT HOLD: more is better (fragile on SmolLM2-135M)",
         "   asked for: each step above 0",
         "   found:     the weakest step: +0.04 nats",
         "H2 held: not every push does it",
@@ -252,7 +252,7 @@ def test_the_verdicts_stand_beside_their_claims_in_the_plans_order(plan):
         ["key", "claim", "asked for", "verdict", "found", "p", "p (Holm)"],
         ["H1", CLAIMS["H1"][0], CLAIMS["H1"][1], "no verdict yet", "", "", ""],
         ["H2", CLAIMS["H2"][0], CLAIMS["H2"][1], "held", "0 of 19", "0.05", "0.05"],
-        ["H3", "more is better (fragile)", CLAIMS["H3"][1], "DID NOT HOLD", "+0.04", "", ""],
+        ["H3", "more is better (fragile on SmolLM2-135M)", CLAIMS["H3"][1], "DID NOT HOLD", "+0.04", "", ""],
     ]
 
 
@@ -325,7 +325,7 @@ def test_the_summary_counts_what_held_and_tells_what_did_not(plan, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "1 of 3 claims held on GPT-2.",
         "What did not hold is a finding, not an accident to be hidden:",
-        "   H3: more is better (fragile)",
+        "   H3: more is better (fragile on SmolLM2-135M)",
         "No verdict yet: H2",
     ]
 

@@ -210,7 +210,8 @@ class Plan:
         title: of the page that makes the claims.
         claims: {key: (claim, criterion)}; where a test gives a p, (claim, criterion, smallest p that the
             test can reach). These tests are the family that p is adjusted for.
-        fragile: keys of the claims whose verdict is known to differ between draws; they are marked.
+        fragile: keys of the claims whose verdict differs between seeds on SmolLM2-135M, on which the book is
+            checked; they are marked, whatever model runs the page.
 
     Raises:
         ValueError: a claim is not of this form, or a key that is marked as fragile has no claim.
@@ -304,7 +305,7 @@ class Plan:
         }
 
     def _wording(self, key):
-        return self._claims[key][0] + " (fragile)" * (key in self.fragile)
+        return self._claims[key][0] + " (fragile on SmolLM2-135M)" * (key in self.fragile)
 
     def _repr_html_(self):
         reach = {key: f"{p:.3g}" for key, p in self._smallest_p.items()}
