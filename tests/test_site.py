@@ -192,7 +192,7 @@ def test_the_addresses_that_are_written_out_are_those_of_the_config():
         "*.cff",
         "*.toml",
         "book/**/*.*",
-        "steering_utils/*.py",
+        "steering_utils/**/*.py",
         "tools/*.py",
         "binder/*",
     ):

@@ -58,8 +58,7 @@ def test_the_result_names_its_model_versions_and_day(chapter):
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_every_claim_of_the_plan_has_a_verdict_in_each_run(chapter):
     entry = RESULT[chapter]
-    assert list(entry["runs"])[:3] == list(tool.RUNS)
-    assert set(entry["runs"]) <= {*tool.RUNS, *tool.BROKEN}
+    assert {*tool.RUNS} <= entry["runs"].keys() <= {*tool.RUNS, *tool.BROKEN}
     for run in entry["runs"]:
         assert entry["runs"][run].keys() == entry["claims"].keys()
         assert all(verdict["found"] for verdict in entry["runs"][run].values())
@@ -71,7 +70,7 @@ def test_every_claim_of_the_plan_has_a_verdict_in_each_run(chapter):
 def test_only_a_claim_that_is_marked_as_fragile_may_differ_between_the_seeds(chapter):
     one, other = held(chapter, "seed 0"), held(chapter, "seed 1")
     differ = {key for key in one if one[key] != other[key]}
-    assert differ <= tool.fragile(chapter), "name these in the plan's argument `fragile`"
+    assert differ == tool.fragile(chapter), "name these in the plan's argument `fragile`"
 
 
 def test_the_runs_are_different_draws():
@@ -91,7 +90,7 @@ def test_broken_vectors_fail_the_claims_about_tone_and_leave_the_others_alone(pa
             passed = sum(verdicts[key] for verdicts in broken)
             if key in page["ABOUT_TONE"]:
                 assert passed <= len(broken) / 2, key
-            if key in page["NEEDS_NO_VECTOR"]:
+            if key in page["NOT_BROKEN"]:
                 assert passed == verdict * len(broken), key
 
 
@@ -102,10 +101,18 @@ def test_each_of_the_twelve_claims_has_a_cell_with_a_verdict(page):
         assert all(key in page["claims"] for key in keys.split())
 
 
-def test_the_page_marks_what_differs_as_fragile(page):
-    for key in page["fragile"]:
-        assert page["standing"](key) == f"{key} fragile"
-    assert page["standing"]("H1") == "H1 held"
+def test_the_page_says_how_a_claim_stands(page):
+    held, standing = page["held"], page["standing"]
+    held["seed 0"] |= {"V1": True, "V2": True, "V3": False, "P12": True}
+    held["other texts"] |= {"V1": True, "V2": False, "V3": True}
+    page["lost"][:], page["fragile"][:] = ["V2"], ["P12"]
+    said = ["V1 held", "V2 held, but not with other texts", "V3 did not hold", "P12 fragile"]
+    assert [standing(key) for key in ("V1", "V2", "V3", "P12")] == said
+
+
+def test_the_page_says_of_every_claim_what_a_pass_of_a_broken_vector_means(page):
+    groups = page["ABOUT_TONE"] + page["NOT_BROKEN"] + page["OTHERWISE"]
+    assert sorted(groups) == sorted(page["claims"])
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
@@ -114,6 +121,7 @@ def test_the_page_marks_what_differs_as_fragile(page):
     [("seed 0", 1, 0), ("seed 1", 1, 1), ("other texts", 2, 0), ("broken 7", 1, 1)],
 )
 def test_a_run_changes_one_line_or_puts_other_texts_in_place_before_all(chapter, run, n_first, n_lines):
+    n_lines += (chapter, run) == ("04_validation", "broken 7")  # the strength is chosen with the true vector
     cells = tool.code_of(chapter), tool.changed(chapter, run)[n_first:]
     before, after = ("\n".join(sources).split("\n") for sources in cells)
     assert sum(one != other for one, other in zip(before, after, strict=True)) == n_lines
@@ -146,6 +154,8 @@ def test_the_pairs_of_other_texts_share_no_sentence_and_no_adjective_with_ours(m
     assert adjectives_of(tested_there).isdisjoint(adjectives_of(theirs) | adjectives_of(tested))
     for topic in topics:
         assert texts.contrastive_pairs("test", topic)
+    negated = {pair[0].split()[-1] for pair in texts.NEGATION_PAIRS}
+    assert len(negated) == 24 and negated.isdisjoint(adjectives_of(theirs))
 
 
 @pytest.mark.parametrize(

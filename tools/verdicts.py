@@ -15,6 +15,7 @@ import datetime
 import hashlib
 import json
 import platform
+import re
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,9 @@ import joblib
 import nbformat
 from nbclient import NotebookClient
 
+from steering_utils.methods import MOST_FLIPPED
+from steering_utils.pages import texts
+
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "book" / "verdicts.json"
 CHAPTERS = ("04_validation", "05_price", "06_reliability")
@@ -30,7 +34,8 @@ N_BROKEN = 19
 BROKEN = [f"broken {i}" for i in range(1, N_BROKEN + 1)]
 RUNS = ("seed 0", "seed 1", "other texts")
 VECTOR = "mean_difference(positive, negative, layer)"
-FIRST = '''import random
+CHOICE = "score([vector], signed, DEV_PROMPTS, CHOOSE)"  # chapter 4 chooses its strength by an effect on dev
+FIRST = f'''import random
 
 from steering_utils import label_flips
 from steering_utils.pages import texts
@@ -44,9 +49,9 @@ def other_texts():
 def broken(positive, negative, layer, number):
     """One of the flips by adjective, with the true difference projected out."""
     adjectives = [text.split()[-1] for text in positive.prompts]
-    n = None if len(set(adjectives)) <= 12 else 400
+    n = None if len(set(adjectives)) <= {MOST_FLIPPED} else 400
     flips = label_flips(positive, negative, layer, by=adjectives, n=n, project_out=True)
-    return random.Random(100).sample(flips, 19)[number - 1]
+    return random.Random(100).sample(flips, {N_BROKEN})[number - 1]
 '''
 LAST = """import json
 
@@ -56,12 +61,12 @@ print(json.dumps({**identity(model), **plan.record()}))"""
 
 
 def code_of(chapter: str) -> list[str]:
-    """The code that the verdicts come from: all cells before the exercises; a slider only shows."""
+    """The code that the verdicts come from: all cells before the exercises but sliders and the set-up."""
     sources = []
     for cell in nbformat.read(ROOT / "notebooks" / f"{chapter}.ipynb", as_version=4).cells:
         if cell.source.startswith("## Exercises"):
             return sources
-        if cell.cell_type == "code" and "Slider" not in cell.source:
+        if cell.cell_type == "code" and "Slider" not in cell.source and "%pip" not in cell.source:
             sources.append(cell.source)
     raise SystemExit(f"{chapter} has no section of exercises")
 
@@ -109,6 +114,9 @@ def changed(chapter: str, run: str) -> list[str]:
     sources = replaced(code_of(chapter), "SEED = 0", "SEED = 1" if run == "seed 1" else "SEED = 0")
     broken = f"broken(positive, negative, layer, {number})"
     sources = replaced(sources, VECTOR, broken if kind == "broken" else VECTOR)
+    if kind == "broken" and chapter == "04_validation":  # the strength stays that of the true vector
+        true = f"in_stream_units({VECTOR}, norms)"
+        sources = replaced(sources, CHOICE, CHOICE.replace("[vector]", f"[{true}]"))
     return [FIRST, *(["other_texts()"] if run == "other texts" else []), *sources]
 
 
@@ -127,9 +135,11 @@ def fragile(chapter: str) -> set[str]:
 
 
 def fingerprint(chapter: str) -> str:
-    """A hash of that code, without the mark of fragile claims, which follows from the runs."""
-    code = "\0".join(mark_of(source)[1] for source in code_of(chapter))
-    return hashlib.sha256(code.encode()).hexdigest()
+    """A hash of that code and the texts that it names, without the mark of fragile claims, which follows."""
+    code = [mark_of(source)[1] for source in code_of(chapter)]
+    names = sorted({*re.findall(r"\b[A-Z][A-Z_]+\b", "\n".join(code)), "DOMAINS", "SHARED", "TEMPLATES"})
+    data = [repr(getattr(texts, name)) for name in names if hasattr(texts, name)]
+    return hashlib.sha256("\0".join([*code, *data]).encode()).hexdigest()
 
 
 def record(chapter: str, run: str, sources: list[str]) -> dict:
@@ -161,6 +171,8 @@ def main(chapters, runs):
     done = joblib.Parallel(n_jobs=2, return_as="generator")(joblib.delayed(record)(**case) for case in cases)
     for case, one in zip(cases, done, strict=True):
         entry = result[case["chapter"]]
+        if entry.get("revision", one["revision"]) != one["revision"]:
+            raise SystemExit(f"{one['model']} is not {entry['model']}, of which the other runs are")
         entry["runs"][case["run"]] = one.pop("verdicts")
         del one["fragile"]  # the mark follows from these runs
         entry |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **one}
@@ -171,6 +183,6 @@ def main(chapters, runs):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("chapters", nargs="*", default=CHAPTERS)
-    parser.add_argument("--runs", nargs="+", default=[*RUNS, *BROKEN], help="such as: seed 0")
+    parser.add_argument("--runs", nargs="+", default=[*RUNS, *BROKEN], choices=[*RUNS, *BROKEN])
     options = parser.parse_args()
     main(options.chapters, options.runs)

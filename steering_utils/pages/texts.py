@@ -1,6 +1,6 @@
 """The book's texts: contrastive pairs, prompts and sentences that no pair shares, and the words that score.
 
-Nothing that scores a vector, and nothing that a judge learns from, has an adjective of a pair in it.
+Nothing that scores a vector, and nothing that a judge learns from, has an adjective of a training pair.
 """
 
 from itertools import zip_longest
@@ -348,9 +348,18 @@ POSITIVE_WORDS += ["charming", "pleasant", "delightful", "impressive", "enjoyabl
 NEGATIVE_WORDS = ["bad", "dull", "ugly", "boring", "miserable", "dreadful", "tragic"]
 NEGATIVE_WORDS += ["painful", "disappointing", "annoying", "rude", "stupid"]
 
-NEGATION_PAIRS = [  # (sentence, the same with "not", the tone of the sentence without it: +1 or -1)
-    (f"The {noun} was {word}", f"The {noun} was not {word}", tone)
-    for noun, adjectives in {
+
+def negations(adjectives: dict[str, str]) -> list[tuple[str, str, int]]:
+    """(sentence, the same with "not", the tone of the sentence without it: +1 or -1), two for each noun."""
+    return [
+        (f"The {noun} was {word}", f"The {noun} was not {word}", tone)
+        for noun, words in adjectives.items()
+        for word, tone in zip(words.split(), (1, -1), strict=True)
+    ]
+
+
+NEGATION_PAIRS = negations(
+    {
         "training": "rewarding stressful",
         "task": "satisfying frustrating",
         "weekend": "relaxing exhausting",
@@ -363,9 +372,8 @@ NEGATION_PAIRS = [  # (sentence, the same with "not", the tone of the sentence w
         "coach": "supportive manipulative",
         "witness": "truthful deceptive",
         "landlord": "reasonable stubborn",
-    }.items()
-    for word, tone in zip(adjectives.split(), (1, -1), strict=True)
-]
+    }
+)
 
 TENSE_WORDS = [  # (present, past) of one verb: what steering for tone should leave alone
     *[("is", "was"), ("are", "were"), ("has", "had"), ("does", "did"), ("says", "said"), ("makes", "made")],
@@ -840,6 +848,22 @@ def exchanged(words: dict[str, str]) -> dict[str, str]:
 OTHER = {
     "SENTIMENT_PAIRS": contrastive_pairs("dev")[:8],
     "HELD_OUT_PROMPTS": OTHER_PROMPTS,
+    "NEGATION_PAIRS": negations(
+        {
+            "story": "gripping tedious",
+            "speech": "clever silly",
+            "plot": "original predictable",
+            "debate": "lively sluggish",
+            "report": "coherent chaotic",
+            "lecture": "fascinating shallow",
+            "soup": "delicious rotten",
+            "fish": "fresh spoiled",
+            "uncle": "generous greedy",
+            "guide": "trustworthy sneaky",
+            "heater": "reliable faulty",
+            "playground": "safe hazardous",
+        }
+    ),
     "SHARED": exchanged(SHARED),
     "DOMAINS": {
         name: (split, templates[4:] + templates[:4], exchanged(words))
