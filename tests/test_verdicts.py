@@ -188,6 +188,7 @@ model.name_or_path, model.revision = "a model", "of today"
 prompts = ["a good", "a fair", "a kind", "a wise", "a warm", "a calm"]
 positive, negative = (Activations(h[:, None], (0,), prompts, {"model": ""}) for h in torch.randn(2, 6, 4))
 layer = 0
+brightens = bool  # of a vector that no prompt is there for
 plan = Plan("Chapter 0", {"H1": ("it is the mean difference", "its method")}, fragile=("H1",))
 
 # as a chapter has it

@@ -3,10 +3,10 @@
 It writes book/verdicts.json, which the page "How the book is checked" shows and tests/test_verdicts.py holds
 to the chapters' present code. The runs of each chapter: as it is; with another seed; with *other texts*,
 which are other prompts to test on and other adjectives to make the vector of; and with *broken vectors*,
-which are mean differences under flipped labels with the true one projected out. Which flips was drawn before
-any was run. A run changes one expression of the chapter, or puts other texts in place before it; if the
-expression is not there exactly once, nothing is run. Each chapter leaves a `plan` and a `model`, which the
-kernel is asked for at the end.
+which are mean differences under flipped labels with the true one projected out, each turned to the side on
+which it brightens the dev prompts. Which flips was drawn before any was run. A run changes one or two
+expressions of the chapter, or puts other texts in place before it; if an expression is not there just once,
+nothing is run. Each chapter leaves a `plan` and a `model`, which the kernel is asked for at the end.
 """
 
 import argparse
@@ -37,21 +37,34 @@ VECTOR = "mean_difference(positive, negative, layer)"
 CHOICE = "score([vector], signed, DEV_PROMPTS, CHOOSE)"  # chapter 4 chooses its strength by an effect on dev
 FIRST = f'''import random
 
-from steering_utils import label_flips
-from steering_utils.pages import texts
+import numpy as np
+
+from steering_utils import in_stream_units, label_flips, logit_difference, next_token_logits, steer
+from steering_utils.pages import texts as all_texts  # chapters have texts of their own
 
 
 def other_texts():
-    for name, instead in texts.OTHER.items():
-        setattr(texts, name, instead)
+    for name, instead in all_texts.OTHER.items():
+        setattr(all_texts, name, instead)
 
 
 def broken(positive, negative, layer, number):
-    """One of the flips by adjective, with the true difference projected out."""
+    """One of the flips by adjective, the true difference projected out, turned so that it brightens dev."""
     adjectives = [text.split()[-1] for text in positive.prompts]
     n = None if len(set(adjectives)) <= {MOST_FLIPPED} else 400
     flips = label_flips(positive, negative, layer, by=adjectives, n=n, project_out=True)
-    return random.Random(100).sample(flips, {N_BROKEN})[number - 1]
+    v = random.Random(100).sample(flips, {N_BROKEN})[number - 1]
+    return v if brightens(v) else -1 * v
+
+
+def brightens(v):
+    """Whether it moves the next token of the dev prompts towards the bright words of dev."""
+    prompts = all_texts.DEV_PROMPTS
+    with steer(model, in_stream_units(v, norms), np.repeat([0.15, -0.15], len(prompts))):
+        logits = next_token_logits(model, tokenizer, prompts * 2)
+    words = all_texts.DEV_POSITIVE_WORDS, all_texts.DEV_NEGATIVE_WORDS
+    up, down = logit_difference(logits, tokenizer, *words).reshape(2, -1).mean(dim=1)
+    return bool(up > down)
 '''
 LAST = """import json
 
