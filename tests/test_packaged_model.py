@@ -17,7 +17,6 @@ from steering_utils import (
     residual_norms,
     steer,
 )
-from steering_utils.pages.plans import estimate
 from steering_utils.pages.sweeps import crossed
 from steering_utils.pages.texts import (
     HELD_OUT_PROMPTS,
@@ -72,8 +71,8 @@ def test_a_batch_reads_what_one_prompt_at_a_time_reads(packaged):
     assert error.max() < 1e-5
 
 
-def test_broken_vectors_do_not_move_both_halves_the_right_way_as_the_true_one_does(packaged):
-    """Chapter 4's V2 and V3 on a few prompts, and on flips with the true vector projected out."""
+def test_the_true_vector_moves_the_next_word_more_than_broken_ones_with_either_sign(packaged):
+    """Broken vectors: flips with the true vector projected out, of the same length in units of the stream."""
     sides, layer = [capture(*packaged, side) for side in zip(*SENTIMENT_PAIRS, strict=True)], 15
     norms, prompts = residual_norms(*packaged, NEUTRAL_TEXTS), HELD_OUT_PROMPTS[::3]
     ids = [single_token_ids(packaged[1], words) for words in (POSITIVE_WORDS, NEGATIVE_WORDS)]
@@ -83,12 +82,6 @@ def test_broken_vectors_do_not_move_both_halves_the_right_way_as_the_true_one_do
     with steer(packaged[0], vectors, alpha):
         log_p = next_token_logits(*packaged, rows).log_softmax(1)
     halves = torch.stack([log_p[:, i].logsumexp(1) for i in ids]).view(2, len(vectors), 3, len(prompts))
-    down, plain, up = halves.unbind(2)  # each (2, n_vectors, n_prompts)
-
-    def passes(number):
-        right = torch.tensor([[1.0], [-1.0]])
-        moved = torch.cat([(up - plain)[:, number] * right, (plain - down)[:, number] * right])
-        return all(estimate(row).above(0) for row in moved.numpy())
-
-    assert passes(0)
-    assert sum(passes(number) for number in range(1, 9)) <= 1
+    m = halves[0] - halves[1]  # (n_vectors, 3, n_prompts)
+    swings = (m[:, 2] - m[:, 0]).mean(dim=1) / 2
+    assert swings[0] > 1.2 * swings[1:].abs().max(), swings
