@@ -1,4 +1,4 @@
-"""What must hold on a real model: the packaged one, in its middle block, at relative strength 0.3."""
+"""What must hold on a real model: the packaged one, in its middle block."""
 
 import random
 
@@ -17,6 +17,7 @@ from steering_utils import (
     residual_norms,
     steer,
 )
+from steering_utils.pages.plans import sign_flip_p
 from steering_utils.pages.sweeps import crossed
 from steering_utils.pages.texts import (
     HELD_OUT_PROMPTS,
@@ -85,3 +86,24 @@ def test_the_true_vector_moves_the_next_word_more_than_broken_ones_with_either_s
     m = halves[0] - halves[1]  # (n_vectors, 3, n_prompts)
     swings = (m[:, 2] - m[:, 0]).mean(dim=1) / 2
     assert swings[0] > 1.2 * swings[1:].abs().max(), swings
+
+
+def test_counted_by_kind_v2_misses_its_level_and_v3_does_not(packaged):
+    """What book/wrong.md says of chapter 4: of the 48 test prompts, i and i + 24 are of one kind."""
+    sides, layer = [capture(*packaged, side) for side in zip(*SENTIMENT_PAIRS, strict=True)], 15
+    vector = in_stream_units(mean_difference(*sides, layer), residual_norms(*packaged, NEUTRAL_TEXTS))
+    rows, alpha = crossed(HELD_OUT_PROMPTS, [vector], [-0.15, 0.0, 0.15])
+    with steer(packaged[0], vector, alpha[0]):
+        log_p = next_token_logits(*packaged, rows).log_softmax(1)
+    ids = [single_token_ids(packaged[1], words) for words in (POSITIVE_WORDS, NEGATIVE_WORDS)]
+    halves = torch.stack([log_p[:, i].logsumexp(1) for i in ids]).view(2, 3, 2, -1)  # twins in dimension 2
+    signs, level = (1, -1), 0.05 / 9
+    for at, signed, holds in ((2, signs, False), (0, signs[::-1], True)):
+        moved = (halves[:, at] - halves[:, 1]).numpy()  # (2 halves, 2 twins, 24 kinds)
+        assert moved.shape == (2, 2, 24)
+        p = {
+            name: max(sign_flip_p(sign * half) for sign, half in zip(signed, rows, strict=True))
+            for name, rows in (("prompts", moved.reshape(2, 48)), ("kinds", moved.mean(axis=1)))
+        }
+        assert p["prompts"] <= level
+        assert (p["kinds"] <= level) == holds

@@ -66,6 +66,27 @@ def test_a_case_that_is_no_dict_is_refused(cases):
         sweep(steered, cases)
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_each_result_is_handed_on_with_its_case_and_what_came_before_a_failure_is_kept(n_jobs):
+    cases, kept = [{"a": n, "b": 12} for n in (3, 2, 1)], []
+    found = sweep(divided, cases, n_jobs=n_jobs, progress=False, then=lambda *pair: kept.append(pair))
+    assert found == [4, 6, 12]
+    assert kept == list(zip(cases, found, strict=True))
+    kept.clear()
+    with pytest.raises(ZeroDivisionError):
+        sweep(
+            divided,
+            [{"a": 3, "b": 12}, {"a": 0, "b": 1}],
+            progress=False,
+            then=lambda *pair: kept.append(pair),
+        )
+    assert kept == [({"a": 3, "b": 12}, 4)]
+
+
+def divided(a, b):
+    return b // a
+
+
 def test_an_error_of_the_task_is_not_swallowed():
     with pytest.raises(ValueError, match="finite"):
         sweep(steered, [{"alpha": float("nan"), "family": "gpt2"}], progress=False)

@@ -20,12 +20,12 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
-import joblib
 import nbformat
 from nbclient import NotebookClient
 
 from steering_utils.methods import MOST_FLIPPED
 from steering_utils.pages import texts
+from steering_utils.pages.sweeps import sweep
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "book" / "verdicts.json"
@@ -181,16 +181,19 @@ def main(chapters, runs):
         for chapter in chapters
         if run not in result[chapter]["runs"]
     ]
-    done = joblib.Parallel(n_jobs=2, return_as="generator")(joblib.delayed(record)(**case) for case in cases)
-    for case, one in zip(cases, done, strict=True):
+
+    def keep(case, one):
         entry = result[case["chapter"]]
         if entry.get("revision", one["revision"]) != one["revision"]:
             raise SystemExit(f"{one['model']} is not {entry['model']}, of which the other runs are")
-        entry["runs"][case["run"]] = one.pop("verdicts")
-        del one["fragile"]  # the mark follows from these runs
-        entry |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **one}
+        entry["runs"][case["run"]] = one["verdicts"]
+        kept = {
+            name: one[name] for name in one if name not in ("verdicts", "fragile")
+        }  # the mark follows from them
+        entry |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **kept}
         RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-        print(case["chapter"], case["run"], flush=True)
+
+    sweep(record, cases, n_jobs=2, then=keep)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def crossed(prompts, vectors, strengths) -> tuple[list, np.ndarray]:
     return prompts * (len(vectors) * len(strengths)), alpha
 
 
-def sweep(task, cases, *, n_jobs=1, progress=True) -> list:
+def sweep(task, cases, *, n_jobs=1, progress=True, then=None) -> list:
     """`task(**case)` for each case, in order.
 
     It runs on joblib. With `n_jobs=1` it runs here; `n_jobs=4` takes four processes, and another backend is
@@ -37,10 +37,11 @@ def sweep(task, cases, *, n_jobs=1, progress=True) -> list:
         cases: dicts of arguments, one for each call.
         n_jobs: processes at a time.
         progress: show a progress bar.
+        then: called here with each case and its result, in order, as soon as it is there: to keep it, say.
 
     Raises:
         TypeError: a case is not a dict of arguments.
-        What the task raises.
+        What the task or `then` raises.
 
     Example:
         >>> sweep(pow, [{"base": 2, "exp": n} for n in (1, 2, 3)], progress=False)
@@ -52,4 +53,11 @@ def sweep(task, cases, *, n_jobs=1, progress=True) -> list:
             raise TypeError(f"each case must be a dict of the task's arguments, got {case!r}")
     run = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
     results = run(joblib.delayed(task)(**case) for case in cases)
-    return list(tqdm(results, total=len(cases), disable=not progress, desc="sweep"))
+    kept = []
+    for case, result in zip(
+        cases, tqdm(results, total=len(cases), disable=not progress, desc="sweep"), strict=True
+    ):
+        kept.append(result)
+        if then:
+            then(case, result)
+    return kept
